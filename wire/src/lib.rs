@@ -1,1 +1,24 @@
-//! placeholder
+//! Everything that both ends of a Fluidity tunnel must agree on: the protocol `fluidity/1`.
+//!
+//! From the outside in: [`target`] (where to), [`message`] and [`codec`] (what is said, as values and as bytes),
+//! [`code`] (the registry of outcomes), [`tls`] (who speaks), [`quic`] (over what), [`link`] (one connection),
+//! `stream` (one session's guarded halves) and [`relay`] (the copy). `docs/protocol.md` is the specification.
+
+pub mod code;
+pub mod codec;
+mod credit;
+mod io;
+pub mod link;
+pub mod message;
+pub mod quic;
+pub mod relay;
+mod stream;
+pub mod target;
+pub mod tls;
+
+pub use code::{CloseCode, ReplyCode, ResetCode};
+pub use io::ReadMessageError;
+pub use link::{Incoming, Link, LinkEnd, LinkOptions, OpenStreamError, PeerState};
+pub use message::{Hello, Kind, Open, Reply};
+pub use stream::{SessionIo, SessionRecv, SessionSend, StreamCut};
+pub use target::{Host, Port, Target, TargetError};

@@ -1,0 +1,415 @@
+//! Bytes of the messages: pure functions over slices and buffers, no I/O, no panic on any input.
+//!
+//! A message is `type · length · fields`, a field is `tag · length · value`, every number a QUIC varint (RFC 9000
+//! §16). Tags rise strictly, so a message has one encoding and no field twice. An odd tag is critical: who does not
+//! know it must refuse the message; an even one may be ignored. `docs/protocol.md` has the tables and test vectors.
+
+use crate::code::{ReplyCode, ResetCode};
+use crate::message::{Control, Hello, Kind, Open, Reply};
+use crate::target::{Host, Port, Target};
+use bytes::{Buf, BufMut};
+use quinn::VarInt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// The longest message, its type and length left out: 16 KiB.
+pub const MAX_MESSAGE: usize = 16 * 1024;
+/// The longest host, as text: 255 bytes.
+pub const MAX_HOST: usize = 255;
+/// The longest detail of a [`Reply`]: 1 KiB. Encoding cuts a longer one at a character.
+pub const MAX_DETAIL: usize = 1024;
+/// The longest software name of a [`Hello`]. Encoding cuts a longer one at a character.
+pub const MAX_SOFTWARE: usize = 128;
+
+/// Why bytes are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes end inside a message: more may make it whole.
+    #[error("the message is not whole")]
+    Incomplete,
+    /// The length is over [`MAX_MESSAGE`].
+    #[error("the message is {0} bytes long, over the limit of {MAX_MESSAGE}")]
+    TooLong(u64),
+    /// Another message was due here.
+    #[error("unexpected message type {0:#x}")]
+    UnexpectedType(u64),
+    /// A field reaches past its message, or a value is of the wrong size.
+    #[error("field {0:#x} is malformed")]
+    BadField(u64),
+    /// Tags do not rise strictly.
+    #[error("field {0:#x} stands out of order or twice")]
+    FieldOrder(u64),
+    /// A field that must be understood is not known.
+    #[error("field {0:#x} is critical and not known")]
+    UnknownCritical(u64),
+    /// A field that the message needs is not there.
+    #[error("field {0:#x} is missing")]
+    Missing(u64),
+    /// A number in a field is none that this version knows.
+    #[error("field {0:#x} has the unknown value {1}")]
+    UnknownValue(u64, u64),
+}
+
+/// Appends an [`Open`].
+pub fn encode_open(open: &Open, out: &mut impl BufMut) {
+    message(out, TYPE_OPEN, |fields| {
+        fields.number(OPEN_KIND, kind_number(open.kind));
+        match &open.target.host {
+            Host::Name(name) => fields.bytes(OPEN_NAME, name.as_bytes()),
+            Host::V4(address) => fields.bytes(OPEN_V4, &address.octets()),
+            Host::V6(address) => fields.bytes(OPEN_V6, &address.octets()),
+        }
+        fields.number(OPEN_PORT, u64::from(open.target.port.get()));
+        fields.number(OPEN_WINDOW, open.window);
+    });
+}
+
+/// Decodes the fields of an [`Open`] from a message's body, as [`split_message`] gives it.
+pub fn decode_open(kind: u64, body: &[u8]) -> Result<Open, DecodeError> {
+    if kind != TYPE_OPEN {
+        return Err(DecodeError::UnexpectedType(kind));
+    }
+    let (mut session, mut host, mut port, mut window) = (None, None, None, None);
+    for field in fields(body) {
+        let (tag, value) = field?;
+        match tag {
+            OPEN_KIND => session = Some(kind_from(number(tag, value)?)?),
+            OPEN_NAME | OPEN_V4 | OPEN_V6 if host.is_some() => return Err(DecodeError::BadField(tag)),
+            OPEN_NAME => host = Some(name(value)?),
+            OPEN_V4 => host = Some(Host::V4(Ipv4Addr::from(fixed::<4>(tag, value)?))),
+            OPEN_V6 => host = Some(Host::V6(Ipv6Addr::from(fixed::<16>(tag, value)?))),
+            OPEN_PORT => {
+                let number = number(tag, value)?;
+                let known = u16::try_from(number).ok().and_then(Port::new);
+                port = Some(known.ok_or(DecodeError::UnknownValue(tag, number))?);
+            }
+            OPEN_WINDOW => window = Some(number(tag, value)?),
+            _ => unknown(tag)?,
+        }
+    }
+    Ok(Open {
+        kind: session.ok_or(DecodeError::Missing(OPEN_KIND))?,
+        target: Target {
+            host: host.ok_or(DecodeError::Missing(OPEN_NAME))?,
+            port: port.ok_or(DecodeError::Missing(OPEN_PORT))?,
+        },
+        window: window.ok_or(DecodeError::Missing(OPEN_WINDOW))?,
+    })
+}
+
+/// Appends a [`Reply`].
+pub fn encode_reply(reply: &Reply, out: &mut impl BufMut) {
+    message(out, TYPE_REPLY, |fields| {
+        fields.number(REPLY_CODE, u64::from(reply.code.number()));
+        if !reply.detail.is_empty() {
+            fields.bytes(REPLY_DETAIL, cut(&reply.detail, MAX_DETAIL).as_bytes());
+        }
+        fields.number(REPLY_WINDOW, reply.window);
+    });
+}
+
+/// Decodes a [`Reply`] from a message's body. A code of a later version is [`ReplyCode::Internal`].
+pub fn decode_reply(kind: u64, body: &[u8]) -> Result<Reply, DecodeError> {
+    if kind != TYPE_REPLY {
+        return Err(DecodeError::UnexpectedType(kind));
+    }
+    let (mut code, mut detail, mut window) = (None, String::new(), None);
+    for field in fields(body) {
+        let (tag, value) = field?;
+        match tag {
+            REPLY_CODE => {
+                code = Some(ReplyCode::from_number(number(tag, value)?).unwrap_or(ReplyCode::Internal))
+            }
+            REPLY_DETAIL => detail = text(tag, value, MAX_DETAIL)?,
+            REPLY_WINDOW => window = Some(number(tag, value)?),
+            _ => unknown(tag)?,
+        }
+    }
+    Ok(Reply {
+        code: code.ok_or(DecodeError::Missing(REPLY_CODE))?,
+        detail,
+        window: window.ok_or(DecodeError::Missing(REPLY_WINDOW))?,
+    })
+}
+
+/// Appends a [`Control`] message. [`Control::Unknown`] has no bytes.
+pub fn encode_control(control: &Control, out: &mut impl BufMut) {
+    match control {
+        Control::Hello(hello) => message(out, TYPE_HELLO, |fields| {
+            fields.bytes(HELLO_INSTANCE, &hello.instance.to_be_bytes());
+            fields.bytes(HELLO_SOFTWARE, cut(&hello.software, MAX_SOFTWARE).as_bytes());
+            fields.number(HELLO_MAX_SESSIONS, u64::from(hello.max_sessions));
+        }),
+        Control::Drain { deadline } => message(out, TYPE_DRAIN, |fields| {
+            fields.number(
+                DRAIN_DEADLINE,
+                u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+            );
+        }),
+        Control::Goodbye => message(out, TYPE_GOODBYE, |_| {}),
+        Control::Credit { stream, limit } => message(out, TYPE_CREDIT, |fields| {
+            fields.number(CREDIT_STREAM, *stream);
+            fields.number(CREDIT_LIMIT, *limit);
+        }),
+        Control::Abort { stream, offset, code } => message(out, TYPE_ABORT, |fields| {
+            fields.number(ABORT_STREAM, *stream);
+            fields.number(ABORT_OFFSET, *offset);
+            fields.number(ABORT_CODE, u64::from(code.number()));
+        }),
+        Control::Unknown => {}
+    }
+}
+
+/// Decodes a [`Control`] message from its body. An unknown even type is [`Control::Unknown`], an odd one an error.
+pub fn decode_control(kind: u64, body: &[u8]) -> Result<Control, DecodeError> {
+    match kind {
+        TYPE_HELLO => decode_hello(body).map(Control::Hello),
+        TYPE_DRAIN => {
+            let [deadline] = numbers(body, [DRAIN_DEADLINE])?;
+            Ok(Control::Drain {
+                deadline: Duration::from_millis(deadline),
+            })
+        }
+        TYPE_GOODBYE => numbers(body, []).map(|[]| Control::Goodbye),
+        TYPE_CREDIT => {
+            let [stream, limit] = numbers(body, [CREDIT_STREAM, CREDIT_LIMIT])?;
+            Ok(Control::Credit { stream, limit })
+        }
+        TYPE_ABORT => {
+            let [stream, offset, code] = numbers(body, [ABORT_STREAM, ABORT_OFFSET, ABORT_CODE])?;
+            let code = ResetCode::from_number(code).unwrap_or(ResetCode::Internal);
+            Ok(Control::Abort { stream, offset, code })
+        }
+        kind if kind % 2 == 0 && kind > TYPE_LAST => Ok(Control::Unknown),
+        kind => Err(DecodeError::UnexpectedType(kind)),
+    }
+}
+
+/// A message cut from the front of some bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawMessage<'a> {
+    /// The message's type.
+    pub kind: u64,
+    /// Its fields.
+    pub body: &'a [u8],
+    /// How many bytes the message took in all.
+    pub consumed: usize,
+}
+
+/// Finds the first message in `bytes`; [`DecodeError::Incomplete`] where it does not end in them.
+pub fn split_message(bytes: &[u8]) -> Result<RawMessage<'_>, DecodeError> {
+    let mut rest = bytes;
+    let kind = varint(&mut rest).ok_or(DecodeError::Incomplete)?;
+    let length = varint(&mut rest).ok_or(DecodeError::Incomplete)?;
+    let size = usize::try_from(length).ok().filter(|size| *size <= MAX_MESSAGE);
+    let size = size.ok_or(DecodeError::TooLong(length))?;
+    let body = rest.get(..size).ok_or(DecodeError::Incomplete)?;
+    Ok(RawMessage {
+        kind,
+        body,
+        consumed: bytes.len() - rest.len() + size,
+    })
+}
+
+fn decode_hello(body: &[u8]) -> Result<Hello, DecodeError> {
+    let (mut instance, mut software, mut max_sessions) = (None, String::new(), None);
+    for field in fields(body) {
+        let (tag, value) = field?;
+        match tag {
+            HELLO_INSTANCE => instance = Some(u64::from_be_bytes(fixed::<8>(tag, value)?)),
+            HELLO_SOFTWARE => software = text(tag, value, MAX_SOFTWARE)?,
+            HELLO_MAX_SESSIONS => {
+                let number = number(tag, value)?;
+                max_sessions =
+                    Some(u32::try_from(number).map_err(|_| DecodeError::UnknownValue(tag, number))?);
+            }
+            _ => unknown(tag)?,
+        }
+    }
+    Ok(Hello {
+        instance: instance.ok_or(DecodeError::Missing(HELLO_INSTANCE))?,
+        software,
+        max_sessions: max_sessions.ok_or(DecodeError::Missing(HELLO_MAX_SESSIONS))?,
+    })
+}
+
+/// The values of a message whose fields are all numbers and all needed.
+fn numbers<const N: usize>(body: &[u8], tags: [u64; N]) -> Result<[u64; N], DecodeError> {
+    let mut found = tags.map(|_| None);
+    for field in fields(body) {
+        let (tag, value) = field?;
+        match tags.iter().zip(&mut found).find(|(known, _)| **known == tag) {
+            Some((_, slot)) => *slot = Some(number(tag, value)?),
+            None => unknown(tag)?,
+        }
+    }
+    let mut values = [0; N];
+    for ((value, slot), tag) in values.iter_mut().zip(found).zip(tags) {
+        *value = slot.ok_or(DecodeError::Missing(tag))?;
+    }
+    Ok(values)
+}
+
+fn kind_number(kind: Kind) -> u64 {
+    match kind {
+        Kind::Connect => 1,
+        Kind::Http => 2,
+        Kind::WebSocket => 3,
+    }
+}
+
+fn kind_from(number: u64) -> Result<Kind, DecodeError> {
+    let known = Kind::ALL.iter().find(|kind| kind_number(**kind) == number);
+    known.copied().ok_or(DecodeError::UnknownValue(OPEN_KIND, number))
+}
+
+/// A host name must arrive in its canonical form: an address in disguise or another spelling is refused.
+fn name(value: &[u8]) -> Result<Host, DecodeError> {
+    let text = text(OPEN_NAME, value, MAX_HOST)?;
+    match Host::parse(&text) {
+        Ok(Host::Name(name)) if name == text => Ok(Host::Name(name)),
+        _ => Err(DecodeError::BadField(OPEN_NAME)),
+    }
+}
+
+fn unknown(tag: u64) -> Result<(), DecodeError> {
+    if tag % 2 == 1 {
+        Err(DecodeError::UnknownCritical(tag))
+    } else {
+        Ok(())
+    }
+}
+
+fn number(tag: u64, mut value: &[u8]) -> Result<u64, DecodeError> {
+    match varint(&mut value) {
+        Some(number) if value.is_empty() => Ok(number),
+        _ => Err(DecodeError::BadField(tag)),
+    }
+}
+
+fn fixed<const N: usize>(tag: u64, value: &[u8]) -> Result<[u8; N], DecodeError> {
+    value.try_into().map_err(|_| DecodeError::BadField(tag))
+}
+
+fn text(tag: u64, value: &[u8], limit: usize) -> Result<String, DecodeError> {
+    match std::str::from_utf8(value) {
+        Ok(text) if text.len() <= limit => Ok(text.to_owned()),
+        _ => Err(DecodeError::BadField(tag)),
+    }
+}
+
+fn cut(text: &str, limit: usize) -> &str {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
+fn fields(mut body: &[u8]) -> impl Iterator<Item = Result<(u64, &[u8]), DecodeError>> {
+    let mut last = None;
+    std::iter::from_fn(move || {
+        if body.is_empty() {
+            return None;
+        }
+        let field = next_field(&mut body).and_then(|(tag, value)| {
+            if last.replace(tag).is_some_and(|last| last >= tag) {
+                return Err(DecodeError::FieldOrder(tag));
+            }
+            Ok((tag, value))
+        });
+        if field.is_err() {
+            body = &[];
+        }
+        Some(field)
+    })
+}
+
+fn next_field<'a>(body: &mut &'a [u8]) -> Result<(u64, &'a [u8]), DecodeError> {
+    let tag = varint(body).ok_or(DecodeError::BadField(0))?;
+    let length = varint(body).ok_or(DecodeError::BadField(tag))?;
+    let size = usize::try_from(length).map_err(|_| DecodeError::BadField(tag))?;
+    let (value, rest) = body.split_at_checked(size).ok_or(DecodeError::BadField(tag))?;
+    *body = rest;
+    Ok((tag, value))
+}
+
+/// Reads a varint (RFC 9000 §16), or nothing where the bytes end inside it.
+pub(crate) fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let size = varint_len(*bytes.first()?);
+    let (mut value, rest) = bytes.split_at_checked(size)?;
+    *bytes = rest;
+    Some(value.get_uint(size) & (u64::MAX >> (64 - (size * 8 - 2))))
+}
+
+/// How long a varint is, from its first byte.
+pub(crate) fn varint_len(first: u8) -> usize {
+    1 << (first >> 6)
+}
+
+fn put_varint(out: &mut impl BufMut, number: u64) {
+    let number = number.min(VarInt::MAX.into_inner());
+    match number {
+        0..0x40 => out.put_uint(number, 1),
+        0x40..0x4000 => out.put_uint(0x4000 | number, 2),
+        0x4000..0x4000_0000 => out.put_uint(0x8000_0000 | number, 4),
+        _ => out.put_u64(0xc000_0000_0000_0000 | number),
+    }
+}
+
+/// Collects the fields of one message, then writes it with its length.
+fn message(out: &mut impl BufMut, kind: u64, fill: impl FnOnce(&mut Fields)) {
+    let mut fields = Fields(Vec::with_capacity(64));
+    fill(&mut fields);
+    put_varint(out, kind);
+    put_varint(out, u64::try_from(fields.0.len()).unwrap_or(u64::MAX));
+    out.put_slice(&fields.0);
+}
+
+struct Fields(Vec<u8>);
+
+impl Fields {
+    fn number(&mut self, tag: u64, number: u64) {
+        let mut value = Vec::with_capacity(8);
+        put_varint(&mut value, number);
+        self.bytes(tag, &value);
+    }
+
+    fn bytes(&mut self, tag: u64, value: &[u8]) {
+        put_varint(&mut self.0, tag);
+        put_varint(&mut self.0, u64::try_from(value.len()).unwrap_or(u64::MAX));
+        self.0.put_slice(value);
+    }
+}
+
+const TYPE_OPEN: u64 = 0x01;
+const TYPE_REPLY: u64 = 0x03;
+const TYPE_HELLO: u64 = 0x11;
+const TYPE_DRAIN: u64 = 0x12;
+const TYPE_GOODBYE: u64 = 0x14;
+const TYPE_CREDIT: u64 = 0x15;
+const TYPE_ABORT: u64 = 0x17;
+/// Unknown types up to here are errors: they would be known ones in the wrong place.
+const TYPE_LAST: u64 = TYPE_ABORT;
+
+const OPEN_KIND: u64 = 0x01;
+const OPEN_NAME: u64 = 0x03;
+const OPEN_V4: u64 = 0x05;
+const OPEN_V6: u64 = 0x07;
+const OPEN_PORT: u64 = 0x09;
+const OPEN_WINDOW: u64 = 0x0b;
+const REPLY_CODE: u64 = 0x01;
+const REPLY_DETAIL: u64 = 0x02;
+const REPLY_WINDOW: u64 = 0x0b;
+const HELLO_INSTANCE: u64 = 0x01;
+const HELLO_SOFTWARE: u64 = 0x02;
+const HELLO_MAX_SESSIONS: u64 = 0x03;
+const DRAIN_DEADLINE: u64 = 0x01;
+const CREDIT_STREAM: u64 = 0x01;
+const CREDIT_LIMIT: u64 = 0x03;
+const ABORT_STREAM: u64 = 0x01;
+const ABORT_OFFSET: u64 = 0x03;
+const ABORT_CODE: u64 = 0x05;
+
+#[cfg(test)]
+mod tests;

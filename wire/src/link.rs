@@ -1,0 +1,389 @@
+//! One QUIC connection between an agent and a server: its sessions and its two control streams.
+//!
+//! Each side opens one unidirectional control stream, whose first message is `Hello`; `Credit`, `Abort`, `Drain`
+//! and `Goodbye` follow. Sessions never wait for it. The driver that [`Link::start`] returns is the only reader and
+//! writer of control messages; whoever starts the link owns that task. It ends when the connection does.
+
+use crate::code::{CloseCode, ReplyCode, ResetCode};
+use crate::codec;
+use crate::credit::{EARLY_WINDOW, Pool, Window};
+use crate::io::{ReadMessageError, read_message, read_now};
+use crate::message::{Control, Hello, Open, Reply};
+use crate::stream::{SessionRecv, SessionSend, SessionState, StreamCut};
+use bytes::{Bytes, BytesMut};
+use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, watch};
+use tokio::time::{timeout, timeout_at};
+use tracing::{debug, trace};
+
+/// What a side brings into a connection.
+#[derive(Clone, Debug)]
+pub struct LinkOptions {
+    /// What is said to the peer.
+    pub hello: Hello,
+    /// Bytes that the windows of all sessions may grow by together.
+    pub pool: u64,
+}
+
+/// What the peer said on its control stream so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PeerState {
+    /// Its `Hello`, once it came.
+    pub hello: Option<Hello>,
+    /// It takes no new sessions and gave the running ones this long.
+    pub draining: Option<Duration>,
+    /// It said that it closes the connection on purpose.
+    pub goodbye: bool,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LinkEnd {
+    /// The connection was closed or lost.
+    #[error("the connection ended")]
+    Connection(#[from] ConnectionError),
+    /// The peer broke the protocol; the connection was closed for it.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(String),
+}
+
+/// Why a session could not be opened. Only [`NeverSent`](Self::NeverSent) is sure to have dialled nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenStreamError {
+    /// The connection was gone before anything was sent.
+    #[error("the tunnel's connection is gone")]
+    NeverSent(#[source] ConnectionError),
+    /// The peer allows no further stream, and none ended in time.
+    #[error("the server takes no more sessions on this connection")]
+    NoStream,
+    /// The server will not or cannot serve the target.
+    #[error("{}", .0.detail)]
+    Refused(Reply),
+    /// The server did not answer in time.
+    #[error("the server did not answer in time")]
+    Deadline,
+    /// The stream or connection was lost while the answer was due.
+    #[error("the tunnel was lost while the target was dialled")]
+    Lost(#[source] StreamCut),
+    /// The answer was not understood.
+    #[error("the server's answer was not understood")]
+    Protocol(#[source] ReadMessageError),
+}
+
+/// One connection with its sessions.
+#[derive(Debug)]
+pub struct Link {
+    connection: Connection,
+    outbox: Arc<Outbox>,
+    pool: Arc<Pool>,
+    peer: watch::Receiver<PeerState>,
+}
+
+impl Link {
+    /// Takes a connection over. The caller spawns and owns the driver; the link is dead without it.
+    pub fn start(
+        connection: Connection,
+        options: LinkOptions,
+    ) -> (Arc<Self>, impl Future<Output = LinkEnd> + Send + use<>) {
+        let outbox = Arc::new(Outbox::default());
+        let (peer, watched) = watch::channel(PeerState::default());
+        let link = Arc::new(Self {
+            connection: connection.clone(),
+            outbox: outbox.clone(),
+            pool: Pool::new(options.pool),
+            peer: watched,
+        });
+        outbox.push(Control::Hello(options.hello));
+        (link, drive(connection, outbox, peer))
+    }
+
+    /// The QUIC connection.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What the peer says of itself, as it changes.
+    pub fn peer(&self) -> watch::Receiver<PeerState> {
+        self.peer.clone()
+    }
+
+    /// How many sessions are alive.
+    pub fn sessions(&self) -> usize {
+        self.outbox.lock().sessions.len()
+    }
+
+    /// Opens a session: sends `open` and `early` (the client's first bytes, at most 64 KiB of which go ahead of the
+    /// answer) in one flight and waits for the target to be dialled, `deadline` in all.
+    ///
+    /// `open.window` is filled in here. Cancelled or failed, it resets the stream.
+    pub async fn open(
+        &self,
+        mut open: Open,
+        early: Bytes,
+        deadline: Duration,
+    ) -> Result<(SessionSend, SessionRecv), OpenStreamError> {
+        let until = tokio::time::Instant::now() + deadline;
+        let opened = timeout_at(until, self.connection.open_bi()).await;
+        let (send, recv) = opened
+            .map_err(|_| OpenStreamError::NoStream)?
+            .map_err(OpenStreamError::NeverSent)?;
+        let (mut send, mut recv) = self.adopt(send, recv, EARLY_WINDOW);
+        open.window = recv.granted();
+        let mut head = BytesMut::with_capacity(128);
+        codec::encode_open(&open, &mut head);
+        let exchange = async {
+            send.write_raw(head.freeze())
+                .await
+                .map_err(OpenStreamError::Lost)?;
+            let first = early.slice(
+                ..early
+                    .len()
+                    .min(usize::try_from(EARLY_WINDOW).unwrap_or(usize::MAX)),
+            );
+            let rest = early.slice(first.len()..);
+            send.write_chunk(first).await.map_err(OpenStreamError::Lost)?;
+            let reply = read_now(recv.stream(), codec::decode_reply)
+                .await
+                .map_err(|error| match error {
+                    ReadMessageError::Stream(error) => OpenStreamError::Lost(error.into()),
+                    error => OpenStreamError::Protocol(error),
+                })?;
+            if reply.code != ReplyCode::Ok {
+                return Err(OpenStreamError::Refused(reply));
+            }
+            send.raise_credit(reply.window);
+            send.write_chunk(rest).await.map_err(OpenStreamError::Lost)
+        };
+        timeout_at(until, exchange)
+            .await
+            .map_err(|_| OpenStreamError::Deadline)??;
+        Ok((send, recv))
+    }
+
+    /// Waits for the agent to open a session. Cancel safe.
+    pub async fn accept(&self) -> Result<Incoming, ConnectionError> {
+        let (send, recv) = self.connection.accept_bi().await?;
+        let (send, recv) = self.adopt(send, recv, 0);
+        Ok(Incoming { send, recv })
+    }
+
+    /// Tells the peer to open no more sessions; running ones have `deadline` to end.
+    pub fn send_drain(&self, deadline: Duration) {
+        self.outbox.push(Control::Drain { deadline });
+    }
+
+    /// Tells the peer that the connection is about to be closed on purpose.
+    pub fn send_goodbye(&self) {
+        self.outbox.push(Control::Goodbye);
+    }
+
+    /// Closes the connection at once: what is under way is lost, and running sessions are cut.
+    pub fn close(&self, code: CloseCode) {
+        self.connection.close(code.into(), code.name().as_bytes());
+    }
+
+    fn adopt(&self, send: SendStream, recv: RecvStream, credit: u64) -> (SessionSend, SessionRecv) {
+        let id = VarInt::from(send.id()).into_inner();
+        let state = SessionState::new(id, credit, self.outbox.clone());
+        self.outbox.lock().sessions.insert(id, Arc::downgrade(&state));
+        let window = Window::new(self.pool.clone(), Instant::now());
+        let recv = SessionRecv::new(recv, state.clone(), window, self.connection.clone());
+        (SessionSend::new(send, state), recv)
+    }
+}
+
+/// A session that an agent asks for, before it was answered. Dropped unanswered, it is reset.
+#[derive(Debug)]
+pub struct Incoming {
+    send: SessionSend,
+    recv: SessionRecv,
+}
+
+impl Incoming {
+    /// The session's QUIC stream id.
+    pub fn id(&self) -> u64 {
+        self.send.id()
+    }
+
+    /// Reads what the agent wants, whole within `deadline`.
+    pub async fn read_open(&mut self, deadline: Duration) -> Result<Open, ReadMessageError> {
+        let open = read_message(self.recv.stream(), deadline, codec::decode_open).await?;
+        self.send.raise_credit(open.window);
+        Ok(open)
+    }
+
+    /// Completes when the agent no longer wants the session. Cancel safe.
+    pub fn abandoned(&self) -> impl Future<Output = StreamCut> + Send + Sync + use<> {
+        self.send.stopped()
+    }
+
+    /// Answers that the target was dialled and hands out the session's halves.
+    pub async fn accept(mut self) -> Result<(SessionSend, SessionRecv), StreamCut> {
+        let reply = Reply {
+            code: ReplyCode::Ok,
+            detail: String::new(),
+            window: self.recv.granted(),
+        };
+        self.send.write_raw(encoded(&reply)).await?;
+        Ok((self.send, self.recv))
+    }
+
+    /// Answers why there will be no session, and waits up to `grace` for the answer to arrive.
+    pub async fn refuse(mut self, reply: Reply, grace: Duration) {
+        self.recv.stop(ResetCode::Cancelled);
+        if let Ok(Ok(())) = timeout(grace, self.send.write_raw(encoded(&reply))).await {
+            self.send.finish();
+            self.send.acknowledged(grace).await;
+        }
+    }
+}
+
+fn encoded(reply: &Reply) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(64 + reply.detail.len());
+    codec::encode_reply(reply, &mut bytes);
+    bytes.freeze()
+}
+
+/// What waits to be said on the control stream, and whom an answer concerns. Bounded by the number of sessions:
+/// a newer credit of a session takes the older one's place, and a session says `Abort` at most once.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    state: Mutex<OutboxState>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct OutboxState {
+    messages: VecDeque<Control>,
+    credits: HashMap<u64, u64>,
+    sessions: HashMap<u64, Weak<SessionState>>,
+}
+
+impl Outbox {
+    pub(crate) fn push(&self, message: Control) {
+        self.lock().messages.push_back(message);
+        self.filled.notify_one();
+    }
+
+    pub(crate) fn credit(&self, stream: u64, limit: u64) {
+        self.lock().credits.insert(stream, limit);
+        self.filled.notify_one();
+    }
+
+    pub(crate) fn forget(&self, stream: u64) {
+        let mut state = self.lock();
+        state.sessions.remove(&stream);
+        state.credits.remove(&stream);
+    }
+
+    fn session(&self, stream: u64) -> Option<Arc<SessionState>> {
+        self.lock().sessions.get(&stream).and_then(Weak::upgrade)
+    }
+
+    /// Moves everything that waits into `bytes`.
+    fn drain_into(&self, bytes: &mut BytesMut) {
+        let mut state = self.lock();
+        while let Some(message) = state.messages.pop_front() {
+            codec::encode_control(&message, bytes);
+        }
+        for (stream, limit) in state.credits.drain() {
+            codec::encode_control(&Control::Credit { stream, limit }, bytes);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, OutboxState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn drive(connection: Connection, outbox: Arc<Outbox>, peer: watch::Sender<PeerState>) -> LinkEnd {
+    let end = tokio::select! {
+        end = write_control(&connection, &outbox) => end,
+        end = read_control(&connection, &outbox, &peer) => end,
+        error = connection.closed() => error.into(),
+    };
+    if let LinkEnd::Protocol(reason) = &end {
+        debug!(reason, "closing the connection");
+        connection.close(CloseCode::Protocol.into(), reason.as_bytes());
+    }
+    end
+}
+
+/// Owns the own control stream; only this future writes to it, so a message is never torn.
+async fn write_control(connection: &Connection, outbox: &Outbox) -> LinkEnd {
+    let mut stream = match connection.open_uni().await {
+        Ok(stream) => stream,
+        Err(error) => return error.into(),
+    };
+    // Credit that waits behind bulk data would stall what it is to speed up.
+    let _ = stream.set_priority(i32::MAX);
+    let mut bytes = BytesMut::new();
+    loop {
+        outbox.drain_into(&mut bytes);
+        if bytes.is_empty() {
+            outbox.filled.notified().await;
+        } else if stream.write_chunk(bytes.split().freeze()).await.is_err() {
+            return match connection.close_reason() {
+                Some(error) => error.into(),
+                None => LinkEnd::Protocol("the peer stopped the control stream".into()),
+            };
+        }
+    }
+}
+
+async fn read_control(connection: &Connection, outbox: &Outbox, peer: &watch::Sender<PeerState>) -> LinkEnd {
+    let accepted = timeout(HELLO_DEADLINE, async {
+        let mut stream = connection.accept_uni().await?;
+        let hello = read_now(&mut stream, codec::decode_control).await;
+        Ok::<_, ConnectionError>((stream, hello))
+    });
+    let mut stream = match accepted.await {
+        Ok(Ok((stream, Ok(Control::Hello(hello))))) => {
+            peer.send_modify(|state| state.hello = Some(hello));
+            stream
+        }
+        Ok(Ok((_, Ok(_)))) => {
+            return LinkEnd::Protocol("the control stream does not begin with a hello".into());
+        }
+        Ok(Ok((_, Err(error)))) => return control_error(connection, &error),
+        Ok(Err(error)) => return error.into(),
+        Err(_) => return LinkEnd::Protocol("no hello in time".into()),
+    };
+    loop {
+        match read_now(&mut stream, codec::decode_control).await {
+            Ok(message) => {
+                trace!(?message, "control");
+                match message {
+                    Control::Hello(_) => return LinkEnd::Protocol("a second hello".into()),
+                    Control::Drain { deadline } => peer.send_modify(|state| state.draining = Some(deadline)),
+                    Control::Goodbye => peer.send_modify(|state| state.goodbye = true),
+                    Control::Credit { stream, limit } => {
+                        if let Some(session) = outbox.session(stream) {
+                            session.raise_credit(limit);
+                        }
+                    }
+                    Control::Abort { stream, offset, code } => {
+                        if let Some(session) = outbox.session(stream) {
+                            session.abort_at(offset, code);
+                        }
+                    }
+                    Control::Unknown => {}
+                }
+            }
+            Err(error) => return control_error(connection, &error),
+        }
+    }
+}
+
+fn control_error(connection: &Connection, error: &ReadMessageError) -> LinkEnd {
+    match connection.close_reason() {
+        Some(reason) => reason.into(),
+        None => LinkEnd::Protocol(format!("control stream: {error}")),
+    }
+}
+
+/// How long the peer may take to open its control stream and say `Hello`.
+const HELLO_DEADLINE: Duration = Duration::from_secs(10);

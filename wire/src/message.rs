@@ -1,0 +1,117 @@
+//! The messages of `fluidity/1`, as values. `codec` gives them their bytes, `docs/protocol.md` their meaning.
+
+use crate::code::{ReplyCode, ResetCode};
+use crate::target::Target;
+use std::time::Duration;
+
+/// What a session carries: it drives policy, deadlines and metrics, never the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// An HTTP CONNECT: opaque bytes.
+    Connect,
+    /// Plain HTTP/1.1 requests that the agent makes.
+    Http,
+    /// A WebSocket after its upgrade.
+    WebSocket,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: &[Self] = &[Self::Connect, Self::Http, Self::WebSocket];
+
+    /// The stable name, for logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Http => "http",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
+
+/// The agent asks for a session; the first message on a bidirectional stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// What the session carries.
+    pub kind: Kind,
+    /// Where it goes.
+    pub target: Target,
+    /// How many bytes the server may send before the agent grants more; [`Link::open`](crate::link::Link::open) fills it in.
+    pub window: u64,
+}
+
+impl Open {
+    /// A session of `kind` to `target`.
+    pub fn new(kind: Kind, target: Target) -> Self {
+        Self {
+            kind,
+            target,
+            window: 0,
+        }
+    }
+}
+
+/// The server's answer, once the target was dialled or will not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// The outcome.
+    pub code: ReplyCode,
+    /// A sentence for people; at most [`MAX_DETAIL`](crate::codec::MAX_DETAIL) bytes, nothing secret.
+    pub detail: String,
+    /// How many bytes, early ones included, the agent may send before the server grants more.
+    pub window: u64,
+}
+
+impl Reply {
+    /// A refusal with its reason in a sentence.
+    pub fn refusal(code: ReplyCode, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            window: 0,
+        }
+    }
+}
+
+/// What a daemon says of itself; the first message on its control stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Drawn at random when the process starts: another number is another process, which knows no old session.
+    pub instance: u64,
+    /// Name and version of the software, for people.
+    pub software: String,
+    /// How many concurrent sessions the sender takes on this connection.
+    pub max_sessions: u32,
+}
+
+/// A message of a control stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Always first, once.
+    Hello(Hello),
+    /// No new sessions, please; the ones that run have this long to end.
+    Drain {
+        /// Counted from the arrival of the message, in whole milliseconds on the wire.
+        deadline: Duration,
+    },
+    /// The sender is about to close the connection on purpose.
+    Goodbye,
+    /// The receiver of a session's bytes lets the sender go on.
+    Credit {
+        /// The session's QUIC stream id.
+        stream: u64,
+        /// Bytes since the session's start that may be sent: absolute, never falling.
+        limit: u64,
+    },
+    /// The sender's source was cut: deliver up to `offset`, then reset the far socket.
+    Abort {
+        /// The session's QUIC stream id.
+        stream: u64,
+        /// Bytes since the session's start that were sent and are worth delivering.
+        offset: u64,
+        /// Why.
+        code: ResetCode,
+    },
+    /// A message of a later version, to be ignored.
+    Unknown,
+}

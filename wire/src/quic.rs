@@ -1,0 +1,139 @@
+//! QUIC for both ends: transport tuning, endpoints, and what a restarted server owes its old peers.
+//!
+//! A server derives its stateless-reset and connection-id keys from its identity, so that after a restart it answers
+//! packets of connections it no longer knows with a stateless reset (RFC 9000 §10.3), and agents notice at once.
+
+use crate::credit::{MAX_WINDOW, Pool};
+use crate::tls::Identity;
+use quinn::congestion::BbrConfig;
+use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::debug;
+
+/// What the daemons may choose of the transport.
+#[derive(Clone, Debug)]
+pub struct QuicOptions {
+    /// A connection from which nothing was heard for so long is lost.
+    pub idle_timeout: Duration,
+    /// How often a silent connection is probed; `None` on the side that leaves it to the other.
+    pub keep_alive: Option<Duration>,
+    /// How many sessions the peer may have open at once on a connection. 0 on an agent, which accepts none.
+    pub max_sessions: u32,
+    /// Bytes that the windows of a connection's sessions may grow by together.
+    pub pool: u64,
+}
+
+/// Why an endpoint could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum QuicError {
+    /// The UDP socket could not be bound.
+    #[error("cannot bind UDP {address}")]
+    Bind {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The identity's TLS configuration does not suit QUIC.
+    #[error("the TLS configuration does not suit QUIC")]
+    Tls(#[from] NoInitialCipherSuite),
+    /// The idle timeout is beyond what QUIC can say.
+    #[error("the idle timeout is too long")]
+    IdleTimeout,
+}
+
+/// Binds a server's endpoint.
+pub fn server_endpoint(bind: SocketAddr, identity: &Identity, options: &QuicOptions) -> Result<Endpoint, QuicError> {
+    let config = server_config(identity, options)?;
+    let seed = identity.derive_key(b"fluidity/1 stateless reset");
+    let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &seed);
+    let mut endpoint = EndpointConfig::new(Arc::new(reset));
+    let id = identity.derive_key(b"fluidity/1 connection id");
+    let id = id.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    endpoint.cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(id)));
+    open(bind, endpoint, Some(config))
+}
+
+/// The part of a server's endpoint that changes with its identity.
+pub fn server_config(identity: &Identity, options: &QuicOptions) -> Result<quinn::ServerConfig, QuicError> {
+    let crypto = QuicServerConfig::try_from(identity.server_config())?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(transport(options)?).max_incoming(MAX_INCOMING);
+    Ok(config)
+}
+
+/// Binds an agent's endpoint.
+pub fn client_endpoint(bind: SocketAddr) -> Result<Endpoint, QuicError> {
+    open(bind, EndpointConfig::default(), None)
+}
+
+/// What an agent connects with.
+pub fn client_config(identity: &Identity, options: &QuicOptions) -> Result<quinn::ClientConfig, QuicError> {
+    let crypto = QuicClientConfig::try_from(identity.client_config())?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(transport(options)?);
+    Ok(config)
+}
+
+fn transport(options: &QuicOptions) -> Result<Arc<TransportConfig>, QuicError> {
+    let mut transport = TransportConfig::default();
+    let idle = IdleTimeout::try_from(options.idle_timeout).map_err(|_| QuicError::IdleTimeout)?;
+    transport
+        .max_idle_timeout(Some(idle))
+        .keep_alive_interval(options.keep_alive)
+        .max_concurrent_bidi_streams(VarInt::from_u32(options.max_sessions))
+        // The control stream; a second one breaks the protocol.
+        .max_concurrent_uni_streams(VarInt::from_u32(1))
+        .stream_receive_window(window(MAX_WINDOW))
+        // Never the limit for a peer that keeps to its credit (`credit`), yet a bound for one that does not.
+        .receive_window(window(Pool::bound(options.pool, options.max_sessions.max(ASSUMED_SESSIONS))))
+        .send_window(SEND_WINDOW)
+        .datagram_receive_buffer_size(None)
+        .congestion_controller_factory(Arc::new(BbrConfig::default()));
+    Ok(Arc::new(transport))
+}
+
+fn open(
+    bind: SocketAddr,
+    config: EndpointConfig,
+    server: Option<quinn::ServerConfig>,
+) -> Result<Endpoint, QuicError> {
+    let bound = || -> io::Result<Endpoint> {
+        let socket = Socket::new(Domain::for_address(bind), Type::DGRAM, Some(Protocol::UDP))?;
+        if bind.is_ipv6() {
+            // `[::]` serves both families, whatever the system's default is.
+            socket.set_only_v6(false)?;
+        }
+        socket.bind(&bind.into())?;
+        widen(&socket);
+        Endpoint::new(config, server, socket.into(), Arc::new(TokioRuntime))
+    };
+    bound().map_err(|source| QuicError::Bind { address: bind, source })
+}
+
+/// Asks for socket buffers that outlast a scheduling gap; the kernel may cap them (`net.core.rmem_max`).
+fn widen(socket: &Socket) {
+    let socket = SockRef::from(socket);
+    let asked = socket.set_recv_buffer_size(SOCKET_BUFFER).and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER));
+    let got = socket.recv_buffer_size().unwrap_or_default();
+    if asked.is_err() || got < SOCKET_BUFFER {
+        debug!(asked = SOCKET_BUFFER, got, "the kernel caps the UDP socket buffers");
+    }
+}
+
+fn window(bytes: u64) -> VarInt {
+    VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
+}
+
+/// Bytes in flight that one connection may hold for retransmission.
+const SEND_WINDOW: u64 = 16 * 1024 * 1024;
+/// Handshakes that may wait for the accept loop.
+const MAX_INCOMING: usize = 1024;
+/// What an agent reckons with for its own sessions, whose number the server limits.
+const ASSUMED_SESSIONS: u32 = 4096;
+const SOCKET_BUFFER: usize = 4 * 1024 * 1024;

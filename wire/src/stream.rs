@@ -1,0 +1,433 @@
+//! The two halves of a session's stream, guarded so that a cut never looks complete.
+//!
+//! Invariants: dropping quinn's `SendStream` would finish it, so [`SessionSend`] resets unless it was finished on
+//! purpose: a panic, a `?` or an aborted task reaches the peer as a reset. Bytes leave only inside the peer's credit.
+//! A [`SessionRecv`] ends with `None` only on the peer's own end. Used by `relay` and, as [`SessionIo`], by hyper.
+
+use crate::code::ResetCode;
+use crate::credit::{SendCredit, WakerSlot, Window};
+use crate::link::Outbox;
+use crate::message::Control;
+use bytes::Bytes;
+use quinn::{ReadError, RecvStream, ResetError, SendStream, StoppedError, VarInt, WriteError};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+
+/// Why a session's stream ended before its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StreamCut {
+    /// The peer reset or stopped the stream; `None` is a code of a later version.
+    #[error("the peer cut the session ({})", name(*.0))]
+    Peer(Option<ResetCode>),
+    /// The tunnel's connection was lost or closed.
+    #[error("the tunnel's connection was lost")]
+    ConnectionLost,
+    /// This half was used after its end.
+    #[error("the stream is already closed")]
+    Closed,
+}
+
+impl From<StreamCut> for io::Error {
+    fn from(cut: StreamCut) -> Self {
+        Self::new(io::ErrorKind::ConnectionReset, cut)
+    }
+}
+
+/// What both halves of a session share with their link.
+#[derive(Debug)]
+pub(crate) struct SessionState {
+    id: u64,
+    outbox: Arc<Outbox>,
+    credit: SendCredit,
+    abort: OnceLock<(u64, ResetCode)>,
+    reader: WakerSlot,
+}
+
+impl SessionState {
+    pub(crate) fn new(id: u64, credit: u64, outbox: Arc<Outbox>) -> Arc<Self> {
+        let state = Self {
+            id,
+            outbox,
+            credit: SendCredit::default(),
+            abort: OnceLock::new(),
+            reader: WakerSlot::default(),
+        };
+        state.credit.raise(credit);
+        Arc::new(state)
+    }
+
+    pub(crate) fn raise_credit(&self, limit: u64) {
+        self.credit.raise(limit);
+    }
+
+    pub(crate) fn abort_at(&self, offset: u64, code: ResetCode) {
+        let _ = self.abort.set((offset, code));
+        self.reader.wake();
+    }
+}
+
+impl Drop for SessionState {
+    fn drop(&mut self) {
+        self.outbox.forget(self.id);
+    }
+}
+
+/// The sending half. Dropped without [`finish`](Self::finish), it resets the stream.
+#[derive(Debug)]
+pub struct SessionSend {
+    stream: SendStream,
+    state: Arc<SessionState>,
+    sent: u64,
+    ended: bool,
+}
+
+impl SessionSend {
+    pub(crate) fn new(stream: SendStream, state: Arc<SessionState>) -> Self {
+        Self {
+            stream,
+            state,
+            sent: 0,
+            ended: false,
+        }
+    }
+
+    /// The session's QUIC stream id.
+    pub fn id(&self) -> u64 {
+        self.state.id
+    }
+
+    /// Bytes written so far.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many bytes may be written now without waiting for the peer.
+    pub fn available(&self) -> u64 {
+        self.state.credit.available(self.sent)
+    }
+
+    /// Waits until bytes may be written; returns how many. Cancel safe.
+    pub async fn credit(&self) -> u64 {
+        poll_fn(|context| self.state.credit.poll_available(self.sent, context)).await
+    }
+
+    /// Writes all of `chunk` without copying it, waiting for credit where it does not suffice.
+    ///
+    /// Not cancel safe: a part may have been written. The stream can then only be reset.
+    pub async fn write_chunk(&mut self, mut chunk: Bytes) -> Result<(), StreamCut> {
+        while !chunk.is_empty() {
+            let credit = tokio::select! {
+                biased;
+                credit = self.credit() => credit,
+                cut = stopped(&self.stream) => return Err(cut),
+            };
+            let size = usize::try_from(credit).unwrap_or(usize::MAX).min(chunk.len());
+            let part = chunk.split_to(size);
+            self.write_raw(part).await?;
+            self.sent += u64::try_from(size).unwrap_or(u64::MAX);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn raise_credit(&self, limit: u64) {
+        self.state.raise_credit(limit);
+    }
+
+    /// Writes bytes that no credit counts: the messages before a session's own bytes.
+    pub(crate) async fn write_raw(&mut self, chunk: Bytes) -> Result<(), StreamCut> {
+        self.stream.write_chunk(chunk).await.map_err(cut_of_write)
+    }
+
+    /// Ends the stream on purpose: what was written is all there is.
+    pub fn finish(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            // Refused only where the peer stopped the stream or it was reset: then there is nothing to finish.
+            let _ = self.stream.finish();
+        }
+    }
+
+    /// Cuts the stream: the peer may lose bytes that are under way.
+    pub fn reset(&mut self, code: ResetCode) {
+        if !self.ended {
+            self.ended = true;
+            // Refused only where it already ended.
+            let _ = self.stream.reset(code.into());
+        }
+    }
+
+    /// Cuts the stream after its bytes: the peer delivers what was written, then resets its socket.
+    ///
+    /// Waits up to `grace` for the peer to have done so, then resets.
+    pub async fn abort(mut self, code: ResetCode, grace: Duration) {
+        if self.ended {
+            return;
+        }
+        self.state.outbox.push(Control::Abort {
+            stream: self.state.id,
+            offset: self.sent,
+            code,
+        });
+        let _ = timeout(grace, stopped(&self.stream)).await;
+        self.reset(code);
+    }
+
+    /// Completes when the peer will take no more, with why. Borrows nothing, cancel safe.
+    pub fn stopped(&self) -> impl Future<Output = StreamCut> + Send + Sync + use<> {
+        stopped(&self.stream)
+    }
+
+    /// After [`finish`](Self::finish): waits until the peer's QUIC has every byte, `grace` at the most.
+    pub async fn acknowledged(&self, grace: Duration) -> bool {
+        matches!(timeout(grace, self.stream.stopped()).await, Ok(Ok(None)))
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let credit = ready!(self.state.credit.poll_available(self.sent, context));
+        let size = usize::try_from(credit).unwrap_or(usize::MAX).min(bytes.len());
+        let part = bytes.get(..size).unwrap_or(bytes);
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, part)).map_err(cut_of_write)?;
+        self.sent += u64::try_from(written).unwrap_or(u64::MAX);
+        Poll::Ready(Ok(written))
+    }
+}
+
+impl Drop for SessionSend {
+    fn drop(&mut self) {
+        self.reset(ResetCode::Abandoned);
+    }
+}
+
+/// The receiving half. Dropped before its end, it stops the stream.
+#[derive(Debug)]
+pub struct SessionRecv {
+    stream: RecvStream,
+    state: Arc<SessionState>,
+    window: Window,
+    received: u64,
+    rtt: Duration,
+    connection: quinn::Connection,
+    ended: bool,
+}
+
+impl SessionRecv {
+    pub(crate) fn new(
+        stream: RecvStream,
+        state: Arc<SessionState>,
+        window: Window,
+        connection: quinn::Connection,
+    ) -> Self {
+        let rtt = connection.rtt();
+        Self {
+            stream,
+            state,
+            window,
+            received: 0,
+            rtt,
+            connection,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn stream(&mut self) -> &mut RecvStream {
+        &mut self.stream
+    }
+
+    /// The limit that the peer starts with.
+    pub(crate) fn granted(&self) -> u64 {
+        self.window.granted()
+    }
+
+    /// Bytes read so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Reads the next chunks into `chunks`, without copying. `None` is the peer's own end, never a cut. Cancel safe.
+    ///
+    /// Tell [`delivered`](Self::delivered) when they are written on: without it the peer runs out of credit.
+    pub async fn read(&mut self, chunks: &mut [Bytes]) -> Result<Option<usize>, StreamCut> {
+        let aborted = {
+            let (state, received) = (&self.state, self.received);
+            poll_fn(move |context| poll_abort(state, received, context))
+        };
+        let count = tokio::select! {
+            biased;
+            code = aborted => return Err(StreamCut::Peer(Some(code))),
+            read = self.stream.read_chunks(chunks) => read.map_err(cut_of_read)?,
+        };
+        let Some(count) = count else {
+            self.ended = true;
+            return Ok(None);
+        };
+        let size: usize = chunks.iter().take(count).map(Bytes::len).sum();
+        self.received += u64::try_from(size).unwrap_or(u64::MAX);
+        Ok(Some(count))
+    }
+
+    /// Notes that `bytes` of what was read are out of this process's memory, so that the peer may send more.
+    pub fn delivered(&mut self, bytes: u64) {
+        let now = Instant::now();
+        if let Some(limit) = self.window.deliver(bytes, now, self.rtt) {
+            self.rtt = self.connection.rtt();
+            self.state.outbox.credit(self.state.id, limit);
+        }
+    }
+
+    /// Completes when the stream is cut, also while nobody reads it; never after its end. Cancel safe.
+    pub async fn cut(&mut self) -> StreamCut {
+        if self.ended {
+            return std::future::pending().await;
+        }
+        match self.stream.received_reset().await {
+            Ok(Some(code)) => StreamCut::Peer(ResetCode::from_number(code.into_inner())),
+            Ok(None) => std::future::pending().await,
+            Err(ResetError::ConnectionLost(_)) => StreamCut::ConnectionLost,
+            Err(ResetError::ZeroRttRejected) => StreamCut::Closed,
+        }
+    }
+
+    /// Tells the peer to send no more, and why.
+    pub fn stop(&mut self, code: ResetCode) {
+        if !self.ended {
+            self.ended = true;
+            // Refused only where it already ended.
+            let _ = self.stream.stop(code.into());
+        }
+    }
+
+    fn poll_read(&mut self, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if let Poll::Ready(code) = poll_abort(&self.state, self.received, context) {
+            return Poll::Ready(Err(StreamCut::Peer(Some(code)).into()));
+        }
+        let before = buf.filled().len();
+        ready!(self.stream.poll_read_buf(context, buf)).map_err(cut_of_read)?;
+        let size = u64::try_from(buf.filled().len() - before).unwrap_or(u64::MAX);
+        if size == 0 {
+            self.ended = true;
+        }
+        self.received += size;
+        self.delivered(size);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for SessionRecv {
+    fn drop(&mut self) {
+        self.stop(ResetCode::Cancelled);
+    }
+}
+
+/// Both halves as one byte stream, for hyper: an end of file is the peer's own end, a cut is an error of the kind
+/// `ConnectionReset`, a shutdown finishes, and a drop without one resets.
+#[derive(Debug)]
+pub struct SessionIo {
+    send: SessionSend,
+    recv: SessionRecv,
+}
+
+impl SessionIo {
+    /// Joins the halves of one session.
+    pub fn new(send: SessionSend, recv: SessionRecv) -> Self {
+        Self { send, recv }
+    }
+
+    /// Gives the halves back, for a relay after an upgrade.
+    pub fn into_parts(self) -> (SessionSend, SessionRecv) {
+        (self.send, self.recv)
+    }
+}
+
+impl AsyncRead for SessionIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().recv.poll_read(context, buf)
+    }
+}
+
+impl AsyncWrite for SessionIo {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.get_mut().send.poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().send.finish();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Ready once the peer's `Abort` is known and every byte before it was read.
+fn poll_abort(state: &SessionState, received: u64, context: &Context<'_>) -> Poll<ResetCode> {
+    let reached = || {
+        state
+            .abort
+            .get()
+            .filter(|(offset, _)| received >= *offset)
+            .map(|(_, code)| *code)
+    };
+    if let Some(code) = reached() {
+        return Poll::Ready(code);
+    }
+    state.reader.register(context.waker());
+    reached().map_or(Poll::Pending, Poll::Ready)
+}
+
+fn stopped(stream: &SendStream) -> impl Future<Output = StreamCut> + Send + Sync + use<> {
+    let stopped = stream.stopped();
+    async move {
+        match stopped.await {
+            Ok(Some(code)) => StreamCut::Peer(ResetCode::from_number(code.into_inner())),
+            Ok(None) => StreamCut::Closed,
+            Err(StoppedError::ConnectionLost(_)) => StreamCut::ConnectionLost,
+            Err(StoppedError::ZeroRttRejected) => StreamCut::Closed,
+        }
+    }
+}
+
+fn cut_of_write(error: WriteError) -> StreamCut {
+    match error {
+        WriteError::Stopped(code) => peer(code),
+        WriteError::ConnectionLost(_) => StreamCut::ConnectionLost,
+        WriteError::ClosedStream | WriteError::ZeroRttRejected => StreamCut::Closed,
+    }
+}
+
+impl From<ReadError> for StreamCut {
+    fn from(error: ReadError) -> Self {
+        cut_of_read(error)
+    }
+}
+
+fn cut_of_read(error: ReadError) -> StreamCut {
+    match error {
+        ReadError::Reset(code) => peer(code),
+        ReadError::ConnectionLost(_) => StreamCut::ConnectionLost,
+        ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
+            StreamCut::Closed
+        }
+    }
+}
+
+fn peer(code: VarInt) -> StreamCut {
+    StreamCut::Peer(ResetCode::from_number(code.into_inner()))
+}
+
+fn name(code: Option<ResetCode>) -> &'static str {
+    code.map_or("unknown code", ResetCode::name)
+}
