@@ -122,10 +122,12 @@ impl SessionSend {
     /// Not cancel safe: a part may have been written. The stream can then only be reset.
     pub async fn write_chunk(&mut self, mut chunk: Bytes) -> Result<(), StreamCut> {
         while !chunk.is_empty() {
-            let credit = tokio::select! {
-                biased;
-                credit = self.credit() => credit,
-                cut = stopped(&self.stream) => return Err(cut),
+            let credit = match self.available() {
+                0 => tokio::select! {
+                    credit = self.credit() => credit,
+                    cut = stopped(&self.stream) => return Err(cut),
+                },
+                credit => credit,
             };
             let size = usize::try_from(credit).unwrap_or(usize::MAX).min(chunk.len());
             let part = chunk.split_to(size);
