@@ -146,6 +146,7 @@ impl Window {
     }
 
     /// Bytes that the reader took so far.
+    #[cfg(test)]
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered
     }

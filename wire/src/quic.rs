@@ -48,13 +48,19 @@ pub enum QuicError {
 }
 
 /// Binds a server's endpoint.
-pub fn server_endpoint(bind: SocketAddr, identity: &Identity, options: &QuicOptions) -> Result<Endpoint, QuicError> {
+pub fn server_endpoint(
+    bind: SocketAddr,
+    identity: &Identity,
+    options: &QuicOptions,
+) -> Result<Endpoint, QuicError> {
     let config = server_config(identity, options)?;
     let seed = identity.derive_key(b"fluidity/1 stateless reset");
     let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &seed);
     let mut endpoint = EndpointConfig::new(Arc::new(reset));
     let id = identity.derive_key(b"fluidity/1 connection id");
-    let id = id.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+    let id = id
+        .first_chunk::<8>()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes));
     endpoint.cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(id)));
     open(bind, endpoint, Some(config))
 }
@@ -63,7 +69,9 @@ pub fn server_endpoint(bind: SocketAddr, identity: &Identity, options: &QuicOpti
 pub fn server_config(identity: &Identity, options: &QuicOptions) -> Result<quinn::ServerConfig, QuicError> {
     let crypto = QuicServerConfig::try_from(identity.server_config())?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(transport(options)?).max_incoming(MAX_INCOMING);
+    config
+        .transport_config(transport(options)?)
+        .max_incoming(MAX_INCOMING);
     Ok(config)
 }
 
@@ -113,16 +121,24 @@ fn open(
         widen(&socket);
         Endpoint::new(config, server, socket.into(), Arc::new(TokioRuntime))
     };
-    bound().map_err(|source| QuicError::Bind { address: bind, source })
+    bound().map_err(|source| QuicError::Bind {
+        address: bind,
+        source,
+    })
 }
 
 /// Asks for socket buffers that outlast a scheduling gap; the kernel may cap them (`net.core.rmem_max`).
 fn widen(socket: &Socket) {
     let socket = SockRef::from(socket);
-    let asked = socket.set_recv_buffer_size(SOCKET_BUFFER).and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER));
+    let asked = socket
+        .set_recv_buffer_size(SOCKET_BUFFER)
+        .and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER));
     let got = socket.recv_buffer_size().unwrap_or_default();
     if asked.is_err() || got < SOCKET_BUFFER {
-        debug!(asked = SOCKET_BUFFER, got, "the kernel caps the UDP socket buffers");
+        debug!(
+            asked = SOCKET_BUFFER,
+            got, "the kernel caps the UDP socket buffers"
+        );
     }
 }
 

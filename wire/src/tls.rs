@@ -1,0 +1,362 @@
+//! Who speaks: identities from PEM files and the mutual TLS 1.3 of both ends.
+//!
+//! Trust is the private CA alone, never the system's roots. A server is checked against a configured name, never an
+//! address; an agent is who its certificate's URI SAN `fluidity://agent/NAME` says. There is no session resumption and
+//! no 0-RTT: a handshake proves the identity as it is now. One crypto provider, aws-lc-rs, always named.
+
+use aws_lc_rs::hkdf;
+use rustls::client::Resumption;
+use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+/// The ALPN of the protocol; another number is a breaking change.
+pub const ALPN: &[u8] = b"fluidity/1";
+
+/// A daemon's certificate and key, and the CA that its peers are checked against.
+#[derive(Clone)]
+pub struct Identity {
+    key: Arc<CertifiedKey>,
+    secret: Arc<PrivateKeyDer<'static>>,
+    roots: Arc<RootCertStore>,
+    not_after: SystemTime,
+    subject: String,
+}
+
+/// Why an identity cannot be used. Each text says which file and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// The file cannot be read.
+    #[error("cannot read {}; check the path and its permissions", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file holds no PEM of the kind that is needed.
+    #[error("{} holds no {what} in PEM form", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// Others on this machine can read the private key.
+    #[error("{} can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
+    KeyReadable {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The certificate cannot be parsed.
+    #[error("{} is not a certificate that can be understood", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The certificate's time is over, or has not come.
+    #[error("{} is valid from {not_before} to {not_after}, not now; renew it with: fluidity pki renew", path.display())]
+    NotValidNow {
+        /// The file.
+        path: PathBuf,
+        /// Start of its time.
+        not_before: String,
+        /// End of its time.
+        not_after: String,
+    },
+    /// The key is another certificate's.
+    #[error("the key {} does not belong to the certificate {}", key.display(), certificate.display())]
+    Mismatch {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+    },
+    /// The key is of a kind that TLS cannot sign with.
+    #[error("{} is not a key that can be used", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A certificate of the CA file is not one of a CA.
+    #[error("{} is not a CA certificate; use the ca.pem that fluidity pki init made", path.display())]
+    NotCa {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Identity {
+    /// Reads and checks an identity. The CA file may hold several CAs, so that one can take over from another.
+    pub fn load(certificate: &Path, key: &Path, ca: &Path) -> Result<Self, IdentityError> {
+        let chain = certificates(certificate)?;
+        let (not_after, subject) = check_time(certificate, &chain)?;
+        let secret = private_key(key)?;
+        let signing = provider::default_provider()
+            .key_provider
+            .load_private_key(secret.clone_key())
+            .map_err(|_| IdentityError::Key { path: key.into() })?;
+        let certified = CertifiedKey::new(chain, signing);
+        certified.keys_match().map_err(|_| IdentityError::Mismatch {
+            certificate: certificate.into(),
+            key: key.into(),
+        })?;
+        Ok(Self {
+            key: Arc::new(certified),
+            secret: Arc::new(secret),
+            roots: Arc::new(roots(ca)?),
+            not_after,
+            subject,
+        })
+    }
+
+    /// TLS for a server: every client must show a certificate of the CA that is made for clients.
+    pub fn server_config(&self) -> ServerConfig {
+        let provider = crypto_provider();
+        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect_supported()
+            .with_client_cert_verifier(verifier.build().expect_supported())
+            .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(self.key.clone())));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        config
+    }
+
+    /// TLS for an agent: the server must show a certificate of the CA that is made for servers.
+    pub fn client_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::builder_with_provider(crypto_provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect_supported()
+            .with_root_certificates(self.roots.clone())
+            .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(self.key.clone())));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.resumption = Resumption::disabled();
+        config.enable_early_data = false;
+        config
+    }
+
+    /// A key that only holders of this identity's private key can derive (HKDF-SHA-256), one per label.
+    pub fn derive_key(&self, label: &[u8]) -> [u8; 32] {
+        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"fluidity/1 identity");
+        let mut key = [0; 32];
+        let info = [label];
+        salt.extract(self.secret.secret_der())
+            .expand(&info, hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut key))
+            .expect_supported();
+        key
+    }
+
+    /// When the certificate ends.
+    pub fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
+    /// The certificate's subject, for people.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity")
+            .field("subject", &self.subject)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Who an agent is: 1 to 64 of `a-z 0-9 . _ -`, the first a letter or digit.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AgentId(Arc<str>);
+
+/// Why a peer's certificate names no agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PeerIdentityError {
+    /// The peer showed no certificate.
+    #[error("the peer showed no certificate")]
+    NoCertificate,
+    /// The certificate cannot be parsed.
+    #[error("the peer's certificate cannot be parsed")]
+    Malformed,
+    /// There is no URI SAN, or more than one.
+    #[error("the peer's certificate does not name exactly one agent (URI fluidity://agent/NAME)")]
+    NotOneAgent,
+    /// The name is not allowed.
+    #[error("an agent's name is 1 to 64 of a-z, 0-9, '.', '_', '-', the first a letter or digit")]
+    BadName,
+}
+
+impl AgentId {
+    /// Parses an agent's name.
+    pub fn parse(name: &str) -> Result<Self, PeerIdentityError> {
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+        let first = name
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !first || name.len() > 64 || !name.bytes().all(allowed) {
+            return Err(PeerIdentityError::BadName);
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// Reads the agent's name from the certificates that a handshake verified, the leaf first.
+    pub fn from_peer_certificates(chain: &[CertificateDer<'_>]) -> Result<Self, PeerIdentityError> {
+        let leaf = chain.first().ok_or(PeerIdentityError::NoCertificate)?;
+        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| PeerIdentityError::Malformed)?;
+        let names = leaf
+            .subject_alternative_name()
+            .map_err(|_| PeerIdentityError::Malformed)?;
+        let mut uris = names
+            .iter()
+            .flat_map(|names| &names.value.general_names)
+            .filter_map(|name| match name {
+                GeneralName::URI(uri) => Some(*uri),
+                _ => None,
+            });
+        match (
+            uris.next().and_then(|uri| uri.strip_prefix(AGENT_URI)),
+            uris.next(),
+        ) {
+            (Some(name), None) => Self::parse(name),
+            _ => Err(PeerIdentityError::NotOneAgent),
+        }
+    }
+
+    /// The URI that a certificate of this agent carries.
+    pub fn uri(&self) -> String {
+        format!("{AGENT_URI}{}", self.0)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AgentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The one crypto provider of the tree, with AES-128-GCM first: it is the fastest wherever the CPU has AES.
+pub fn crypto_provider() -> Arc<CryptoProvider> {
+    let mut provider = provider::default_provider();
+    provider.cipher_suites = vec![
+        provider::cipher_suite::TLS13_AES_128_GCM_SHA256,
+        provider::cipher_suite::TLS13_AES_256_GCM_SHA384,
+        provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    Arc::new(provider)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let pem = read(path)?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match chain {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        _ => Err(IdentityError::Pem {
+            path: path.into(),
+            what: "certificate",
+        }),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    refuse_readable(path)?;
+    let pem = read(path)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| IdentityError::Pem {
+        path: path.into(),
+        what: "private key",
+    })
+}
+
+/// Refuses a private key that its group or others may read. Does nothing where files have no such modes.
+pub fn refuse_readable(path: &Path) -> Result<(), IdentityError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let metadata = std::fs::metadata(path).map_err(|source| IdentityError::Read {
+            path: path.into(),
+            source,
+        })?;
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(IdentityError::KeyReadable {
+                path: path.into(),
+                mode,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        let (_, parsed) = X509Certificate::from_der(&certificate)
+            .map_err(|_| IdentityError::Certificate { path: path.into() })?;
+        if !parsed.is_ca() {
+            return Err(IdentityError::NotCa { path: path.into() });
+        }
+        roots
+            .add(certificate)
+            .map_err(|_| IdentityError::Certificate { path: path.into() })?;
+    }
+    Ok(roots)
+}
+
+fn check_time(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(SystemTime, String), IdentityError> {
+    let unparsed = || IdentityError::Certificate { path: path.into() };
+    let leaf = chain.first().ok_or_else(unparsed)?;
+    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| unparsed())?;
+    let validity = leaf.validity();
+    if !validity.is_valid() {
+        return Err(IdentityError::NotValidNow {
+            path: path.into(),
+            not_before: validity.not_before.to_string(),
+            not_after: validity.not_after.to_string(),
+        });
+    }
+    let seconds = u64::try_from(validity.not_after.timestamp()).unwrap_or_default();
+    Ok((
+        UNIX_EPOCH + Duration::from_secs(seconds),
+        leaf.subject().to_string(),
+    ))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    std::fs::read(path).map_err(|source| IdentityError::Read {
+        path: path.into(),
+        source,
+    })
+}
+
+/// `expect` for what this build of the provider is known to support.
+trait ExpectSupported<T> {
+    fn expect_supported(self) -> T;
+}
+
+impl<T, E: fmt::Debug> ExpectSupported<T> for Result<T, E> {
+    fn expect_supported(self) -> T {
+        self.expect("aws-lc-rs supports TLS 1.3 with these suites, and the roots are not empty")
+    }
+}
+
+const AGENT_URI: &str = "fluidity://agent/";
