@@ -140,10 +140,13 @@ pub async fn relay<T: Tap>(
         total: &counters,
         own: RelayCounters::default(),
     };
-    let mut all_written = true;
+    let mut tapped = Tapped {
+        tap,
+        all_written: true,
+    };
     let end = {
         let mut outward = pin!(outward(&tcp, early, &mut send, &moved));
-        let mut inward = pin!(inward(&tcp, &mut recv, &mut tap, &moved, &mut all_written));
+        let mut inward = pin!(inward(&tcp, &mut recv, &mut tapped, &moved));
         let mut idle = pin!(idle(&moved, idle_timeout));
         let (mut outward_open, mut inward_open) = (true, true);
         loop {
@@ -185,7 +188,9 @@ pub async fn relay<T: Tap>(
             };
             send.reset(code);
             recv.stop(code);
-            if all_written && let Some(words) = tap.last_words(end) {
+            if tapped.all_written
+                && let Some(words) = tapped.tap.last_words(end)
+            {
                 // A client that does not take them in time gets the reset instead.
                 let _ = timeout(GRACE, say(&tcp, &words)).await;
             }
@@ -280,14 +285,18 @@ async fn outward(
     }
 }
 
-/// Stream -> TCP. `Ok` is the peer's own end, passed on as a shutdown. `all_written` tells whether the socket has
-/// taken every byte that the tap saw.
+/// A tap, and whether the socket has taken every byte that it saw.
+struct Tapped<T> {
+    tap: T,
+    all_written: bool,
+}
+
+/// Stream -> TCP. `Ok` is the peer's own end, passed on as a shutdown.
 async fn inward<T: Tap>(
     tcp: &TcpStream,
     recv: &mut SessionRecv,
-    tap: &mut T,
+    tapped: &mut Tapped<T>,
     moved: &Moved<'_>,
-    all_written: &mut bool,
 ) -> Result<(), RelayEnd> {
     let mut chunks: [Bytes; CHUNKS] = [const { Bytes::new() }; CHUNKS];
     loop {
@@ -297,10 +306,10 @@ async fn inward<T: Tap>(
             return Ok(());
         };
         let chunks = chunks.get_mut(..count).unwrap_or_default();
-        tap.pass(chunks);
-        *all_written = false;
+        tapped.tap.pass(chunks);
+        tapped.all_written = false;
         write_all(tcp, chunks, recv, moved).await?;
-        *all_written = true;
+        tapped.all_written = true;
     }
 }
 
