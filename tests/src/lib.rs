@@ -1,1 +1,38 @@
-//! placeholder
+//! The harness of the end-to-end tests: the real binaries as processes, origins and clients on real sockets.
+//!
+//! Rules: every bind is on port 0; every wait is on a condition, with a deadline ([`within`], [`until`]); whatever
+//! is started is stopped on drop; a failing test shows the logs of its daemons. The crate links none of the
+//! daemons: what is tested is what ships.
+
+mod agent;
+mod clients;
+mod daemon;
+mod dns;
+mod http;
+mod origin;
+mod pattern;
+mod peer;
+mod pki;
+mod scratch;
+mod server;
+mod settings;
+mod stack;
+mod wait;
+
+pub use agent::TestAgent;
+pub use clients::{Tool, python, run, tool};
+pub use daemon::{Daemon, Exit, binary, raise_open_files};
+pub use dns::TestDns;
+pub use http::{BodyEnd, Head};
+pub use origin::{Origin, Served};
+pub use pattern::{Checker, Pattern};
+pub use peer::{Drained, Ending, Peer};
+pub use pki::TestPki;
+pub use scratch::Scratch;
+pub use server::TestServer;
+pub use settings::Settings;
+pub use stack::{Setup, Stack};
+pub use wait::{until, within};
+
+/// One mebibyte.
+pub const MIB: u64 = 1 << 20;
