@@ -130,7 +130,7 @@ pub async fn relay<T: Tap>(
         idle_timeout,
         cancel,
         counters,
-        mut tap,
+        tap,
         reset,
     } = options;
     let (mut send, mut recv) = session;
