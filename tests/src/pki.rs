@@ -62,7 +62,7 @@ impl TestPki {
     }
 
     /// The `identity` section for `name`.
-    pub(crate) fn identity(&self, name: &str) -> serde_json::Value {
+    pub fn identity(&self, name: &str) -> serde_json::Value {
         serde_json::json!({
             "certificate": self.file(&format!("{name}.pem")),
             "key": self.file(&format!("{name}.key")),
