@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
 
 /// A program that the tests need.
 #[derive(Clone, Debug)]
@@ -69,4 +71,37 @@ pub async fn run(command: &mut tokio::process::Command, deadline: Duration) -> O
     crate::within(deadline, &what, command.output())
         .await
         .expect("run")
+}
+
+/// A script of `tests/clients`.
+pub fn client_file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("clients")
+        .join(name)
+}
+
+/// A long-running script that prints the port that it listens on; stopped on drop.
+#[derive(Debug)]
+pub struct Script {
+    _child: Child,
+    /// Its first line.
+    pub port: u16,
+}
+
+impl Script {
+    /// Starts it and waits for its port.
+    pub async fn start(command: &mut tokio::process::Command) -> Self {
+        let what = format!("{:?}", command.as_std());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("start a script");
+        let out = child.stdout.take().expect("piped");
+        let mut lines = BufReader::new(out).lines();
+        let line = crate::within(Duration::from_secs(20), &what, lines.next_line())
+            .await
+            .expect("its output");
+        let port = line.as_deref().unwrap_or_default().trim().parse();
+        Self {
+            _child: child,
+            port: port.unwrap_or_else(|_| panic!("{what} printed {line:?}, not a port")),
+        }
+    }
 }

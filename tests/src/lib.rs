@@ -17,10 +17,12 @@ mod scratch;
 mod server;
 mod settings;
 mod stack;
+mod tls_files;
 mod wait;
+mod web;
 
 pub use agent::TestAgent;
-pub use clients::{Tool, python, run, tool};
+pub use clients::{Script, Tool, client_file, python, run, tool};
 pub use daemon::{Daemon, Exit, binary, raise_open_files};
 pub use dns::TestDns;
 pub use http::{BodyEnd, Head};
@@ -32,7 +34,9 @@ pub use scratch::Scratch;
 pub use server::TestServer;
 pub use settings::Settings;
 pub use stack::{Setup, Stack};
+pub use tls_files::TlsFiles;
 pub use wait::{until, within};
+pub use web::{BYTES, Frame, web};
 
 /// One mebibyte.
 pub const MIB: u64 = 1 << 20;
