@@ -1,1 +1,11 @@
-//! placeholder
+//! What every Fluidity daemon is around the tunnel: layered settings, secrets, logs, signals, the admin listener.
+//!
+//! Nothing in here knows the protocol; `docs/adr/0006-daemon-crate.md` says why it is a crate of its own.
+
+pub mod admin;
+pub mod logs;
+pub mod ports;
+pub mod secret;
+pub mod settings;
+pub mod shutdown;
+pub mod units;

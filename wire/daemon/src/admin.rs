@@ -1,0 +1,279 @@
+//! The admin listener: `/healthz`, `/readyz`, `/metrics` and `/api/status` over HTTP/1.1 on loopback.
+//!
+//! Pages are read only. A request must name the listener by a loopback name or address (no DNS rebinding) and must
+//! not come from another site's page. Connections, heads and waits are bounded.
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+/// Whether a daemon is well, and what it says of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// 200.
+    Well(Value),
+    /// 503.
+    Unwell(Value),
+}
+
+/// What a daemon shows.
+pub trait AdminPages: Send + Sync + 'static {
+    /// `/healthz`: the process works.
+    fn health(&self) -> Health;
+    /// `/readyz`: it can serve now.
+    fn ready(&self) -> Health;
+    /// `/metrics`, in the Prometheus text format.
+    fn metrics(&self) -> String;
+    /// `/api/status`.
+    fn status(&self) -> Value;
+}
+
+/// A bound admin listener.
+#[derive(Debug)]
+pub struct AdminServer {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl AdminServer {
+    /// Binds the listener.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `stop`; connections under way are cut then.
+    pub async fn serve(self, pages: Arc<dyn AdminPages>, stop: CancellationToken) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let tasks = TaskTracker::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    debug!(%error, "cannot accept on the admin listener");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Over the limit, a connection is closed at once: nobody waits.
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                continue;
+            };
+            let (pages, stop, address) = (pages.clone(), stop.clone(), self.address);
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = serve_connection(stream, pages, address) => {}
+                    () = stop.cancelled() => {}
+                }
+                drop(place);
+            });
+        }
+        tasks.close();
+        tasks.wait().await;
+    }
+}
+
+/// Why a page of a daemon could not be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Nobody answers there.
+    #[error("no daemon answers at {address}")]
+    Connect {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The answer was not whole in time.
+    #[error("the daemon did not answer within {} s", .0.as_secs_f32())]
+    Deadline(Duration),
+    /// The answer is not HTTP, or was cut.
+    #[error("the answer was not understood")]
+    Http(#[from] hyper::Error),
+    /// The answer is longer than 1 MiB, or was cut.
+    #[error("the answer is cut or too long")]
+    Body,
+}
+
+/// Fetches a page of another daemon's admin listener.
+pub async fn fetch(
+    address: SocketAddr,
+    path: &str,
+    deadline: Duration,
+) -> Result<(StatusCode, Bytes), FetchError> {
+    let exchange = async {
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|source| FetchError::Connect { address, source })?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let request = async {
+            let mut request = Request::new(Empty::<Bytes>::new());
+            *request.uri_mut() = path.parse().unwrap_or_default();
+            if let Ok(host) = HeaderValue::from_str(&address.to_string()) {
+                request.headers_mut().insert(HOST, host);
+            }
+            let response = sender.send_request(request).await?;
+            let status = response.status();
+            let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
+            Ok((status, body.map_err(|_| FetchError::Body)?.to_bytes()))
+        };
+        tokio::pin!(request);
+        tokio::select! {
+            answer = &mut request => answer,
+            ended = connection => {
+                ended?;
+                request.await
+            }
+        }
+    };
+    timeout(deadline, exchange)
+        .await
+        .map_err(|_| FetchError::Deadline(deadline))?
+}
+
+async fn serve_connection(stream: TcpStream, pages: Arc<dyn AdminPages>, address: SocketAddr) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let answer = answer(&request, pages.as_ref(), address);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(LARGEST_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    match timeout(CONNECTION_TIMEOUT, served).await {
+        Ok(Ok(())) | Err(_) => {}
+        Ok(Err(error)) => debug!(%error, "admin connection failed"),
+    }
+}
+
+fn answer<B>(request: &Request<B>, pages: &dyn AdminPages, address: SocketAddr) -> Response<Full<Bytes>> {
+    if !names_this_listener(request, address) {
+        let why = "this listener answers only to its own address, localhost, 127.0.0.1 or [::1]\n";
+        return text(StatusCode::MISDIRECTED_REQUEST, why);
+    }
+    if request
+        .headers()
+        .get(ORIGIN)
+        .is_some_and(|origin| !same_site(origin, address))
+    {
+        return text(
+            StatusCode::FORBIDDEN,
+            "requests from other sites' pages are refused\n",
+        );
+    }
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        refusal
+            .headers_mut()
+            .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return refusal;
+    }
+    match request.uri().path() {
+        "/healthz" => health(pages.health()),
+        "/readyz" => health(pages.ready()),
+        "/metrics" => page(
+            StatusCode::OK,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            pages.metrics(),
+        ),
+        "/api/status" => page(StatusCode::OK, JSON, pages.status().to_string()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "pages: /healthz /readyz /metrics /api/status\n",
+        ),
+    }
+}
+
+fn health(health: Health) -> Response<Full<Bytes>> {
+    match health {
+        Health::Well(value) => page(StatusCode::OK, JSON, json!(value).to_string()),
+        Health::Unwell(value) => page(StatusCode::SERVICE_UNAVAILABLE, JSON, json!(value).to_string()),
+    }
+}
+
+fn names_this_listener<B>(request: &Request<B>, address: SocketAddr) -> bool {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) {
+        (Some(host), None) => allowed(host, address),
+        _ => false,
+    }
+}
+
+fn same_site(origin: &HeaderValue, address: SocketAddr) -> bool {
+    let host = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.strip_prefix("http://"));
+    host.is_some_and(|host| allowed(host, address) && port(host) == Some(address.port()))
+}
+
+fn allowed(authority: &str, address: SocketAddr) -> bool {
+    let host = authority
+        .strip_suffix(&format!(":{}", address.port()))
+        .unwrap_or(authority);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => ip.is_loopback() || ip == address.ip(),
+        Err(_) => bare.eq_ignore_ascii_case("localhost"),
+    }
+}
+
+fn port(authority: &str) -> Option<u16> {
+    authority.rsplit_once(':').and_then(|(_, port)| port.parse().ok())
+}
+
+fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
+    page(status, "text/plain; charset=utf-8", body.to_owned())
+}
+
+fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+const JSON: &str = "application/json";
+/// Connections at once.
+const CONNECTIONS: usize = 64;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+const LARGEST_HEAD: usize = 16 * 1024;
+const LARGEST_ANSWER: usize = 1024 * 1024;
+/// After a failed accept (no file descriptors, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

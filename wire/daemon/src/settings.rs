@@ -1,0 +1,408 @@
+//! Layered settings: flag over environment over file over default, and where each value came from.
+//!
+//! A daemon names its keys in a [`Schema`] and its shape in a `Deserialize` struct. Every value is checked by itself,
+//! against the defaults of all others, so that an error names its origin: a file with line and column, a variable, a
+//! flag. Unknown keys are refused with the nearest known one. A secret shows in no error, rendering or `Debug`.
+
+mod document;
+mod error;
+mod origin;
+mod place;
+
+pub use error::SettingsError;
+pub use origin::{Origin, Origins};
+
+use crate::secret::Secret;
+use document::Document;
+use error::{hint, nearest};
+use place::Step;
+use serde::de::DeserializeOwned;
+use serde_yaml::{Mapping, Value};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// One key that can be set.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Sections and name, joined by dots: `server.address`.
+    pub path: &'static str,
+    /// How its value is written.
+    pub form: Form,
+    /// What holds where nobody sets it, as it would be written in a variable; empty for nothing.
+    pub default: &'static str,
+    /// What it is for, in a phrase.
+    pub help: &'static str,
+}
+
+/// How a value is written, and how the typed struct receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One text, received as a string: `1.5`, `true` and `0x1f` stay what was written.
+    Text,
+    /// One text, received as a string and never shown.
+    Secret,
+    /// Any YAML value: numbers, booleans, lists of them. In a variable or flag, in flow style.
+    Yaml,
+    /// A list of mappings with these keys. In a variable or flag, in flow style.
+    Records(&'static [&'static str]),
+}
+
+/// The keys of a daemon.
+#[derive(Clone, Copy, Debug)]
+pub struct Schema {
+    /// Every key.
+    pub keys: &'static [Key],
+}
+
+/// Settings in the making, layer by layer.
+#[derive(Debug)]
+pub struct Layers {
+    schema: Schema,
+    file: Option<(PathBuf, Secret)>,
+    overrides: Vec<Override>,
+    flags: BTreeMap<&'static str, String>,
+    warnings: Vec<String>,
+}
+
+/// Settings, and where each came from.
+#[derive(Debug)]
+pub struct Resolved<T> {
+    /// The typed settings, with the schema's defaults in.
+    pub value: T,
+    /// Where each key came from.
+    pub origins: Origins,
+    /// What a person should know, though it is no error.
+    pub warnings: Vec<String>,
+}
+
+impl Schema {
+    /// A Markdown table of every key, its default, its variable and its purpose, for the manual.
+    pub fn markdown(&self) -> String {
+        let mut table = String::from("| Key | Default | Variable | What it is for |\n|---|---|---|---|\n");
+        for key in self.keys {
+            let default = match key.default {
+                "" => String::new(),
+                default => format!("`{default}`"),
+            };
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                table,
+                "| `{}` | {default} | `{}` | {} |",
+                key.path,
+                variable(key.path),
+                key.help
+            );
+        }
+        table
+    }
+
+    fn key(&self, path: &str) -> Option<Key> {
+        self.keys.iter().find(|key| key.path == path).copied()
+    }
+}
+
+impl Layers {
+    /// No layer yet but the defaults.
+    pub fn new(schema: Schema) -> Self {
+        Self {
+            schema,
+            file: None,
+            overrides: Vec::new(),
+            flags: BTreeMap::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Adds a file; without a path, none.
+    pub fn file(mut self, path: Option<&Path>) -> Result<Self, SettingsError> {
+        if let Some(path) = path {
+            self.file = Some((path.to_owned(), read(path)?));
+        }
+        Ok(self)
+    }
+
+    /// Adds the variables that begin with `FLUIDITY_`, as from [`std::env::vars_os`] (`vars` panics on bytes that
+    /// are no text). A name that begins with one of `ignored` means something else. An empty variable sets nothing.
+    pub fn env<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>, ignored: &[&str]) -> Self
+    where
+        N: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let names: Vec<_> = self.schema.keys.iter().map(|key| variable(key.path)).collect();
+        for (name, value) in variables {
+            let Ok(name) = name.into().into_string() else {
+                continue;
+            };
+            if !name.starts_with(PREFIX) {
+                continue;
+            }
+            let value = value.into();
+            if let Some((key, _)) = self
+                .schema
+                .keys
+                .iter()
+                .zip(&names)
+                .find(|(_, known)| **known == name)
+            {
+                if !value.is_empty() {
+                    let text = value.into_string().ok().map(Secret::new);
+                    self.overrides.push(Override {
+                        key: *key,
+                        origin: Origin::Env(name),
+                        text,
+                    });
+                }
+            } else if !ignored.iter().any(|known| name.starts_with(known)) {
+                let hint = hint("", nearest(&name, names.iter().map(String::as_str)).as_deref());
+                self.warnings
+                    .push(format!("${name} is no setting of this daemon{hint}"));
+            }
+        }
+        self
+    }
+
+    /// Says which flag sets a key, and its value where it was given.
+    pub fn flag(mut self, path: &str, name: &str, value: Option<String>) -> Self {
+        let key = self.schema.key(path);
+        debug_assert!(key.is_some(), "the flag {name} sets {path}, which is no key");
+        let Some(key) = key else { return self };
+        self.flags.insert(key.path, name.to_owned());
+        if let Some(value) = value {
+            let text = Some(Secret::new(value));
+            self.overrides.push(Override {
+                key,
+                origin: Origin::Flag(name.to_owned()),
+                text,
+            });
+        }
+        self
+    }
+
+    /// Checks every value and lays the layers over one another.
+    pub fn resolve<T: DeserializeOwned>(self) -> Result<Resolved<T>, SettingsError> {
+        let defaults = defaults::<T>(self.schema)?;
+        let mut tree = defaults.clone();
+        let mut origins = Origins::new(self.schema, self.flags);
+        if let Some((path, text)) = &self.file {
+            let document = Document {
+                path,
+                text: text.expose(),
+                schema: self.schema,
+            };
+            let set = document.parse()?;
+            for key in self.schema.keys {
+                let Some(value) = lookup(&set, key.path) else {
+                    continue;
+                };
+                check::<T>(&defaults, *key, value).map_err(|bad| document.bad_value(&bad))?;
+                origins.insert(*key, document.origin(&key_steps(key.path)), value);
+                insert(&mut tree, key.path, value.clone());
+            }
+            origins.directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        }
+        // Flags come after variables, whatever order they were added in.
+        let mut overrides = self.overrides;
+        overrides.sort_by_key(|set| matches!(set.origin, Origin::Flag(_)));
+        for Override { key, origin, text } in overrides {
+            let error = |message| SettingsError::Value {
+                origin: origin.clone(),
+                message,
+            };
+            let text = text.ok_or_else(|| error("the value is not UTF-8 text".into()))?;
+            let value = key
+                .form
+                .read(text.expose())
+                .map_err(|source| error(source.to_string()))?;
+            check_records(key, &value).map_err(|bad| bad.at(origin.clone()))?;
+            check::<T>(&defaults, key, &value).map_err(|bad| error(bad.to_string()))?;
+            origins.insert(key, origin, &value);
+            insert(&mut tree, key.path, value);
+        }
+        // Every value is in order by itself: what is wrong now is that something is missing, or does not go together.
+        let value = serde_path_to_error::deserialize(Value::Mapping(tree))
+            .map_err(|error| SettingsError::Together(error.to_string()))?;
+        Ok(Resolved {
+            value,
+            origins,
+            warnings: self.warnings,
+        })
+    }
+}
+
+/// The environment variable of a key: `server.address` is `FLUIDITY_SERVER_ADDRESS`.
+pub fn variable(path: &str) -> String {
+    PREFIX.to_owned() + &path.replace(['.', '-'], "_").to_uppercase()
+}
+
+/// A value from a variable or flag; one that is not UTF-8 has no text.
+#[derive(Debug)]
+struct Override {
+    key: Key,
+    origin: Origin,
+    text: Option<Secret>,
+}
+
+impl Form {
+    fn read(self, text: &str) -> Result<Value, serde_yaml::Error> {
+        match self {
+            Self::Text | Self::Secret => Ok(Value::String(text.to_owned())),
+            Self::Yaml | Self::Records(_) => serde_yaml::from_str(text),
+        }
+    }
+}
+
+/// A value that is not what it should be: the place inside the settings, and what is wrong there.
+#[derive(Debug)]
+struct BadValue {
+    steps: Vec<Step>,
+    message: String,
+}
+
+impl std::fmt::Display for BadValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", place::shown(&self.steps), self.message)
+    }
+}
+
+/// A key inside a record that no record has.
+#[derive(Debug)]
+struct UnknownField {
+    record: Vec<Step>,
+    field: String,
+    nearest: Option<String>,
+}
+
+impl UnknownField {
+    fn at(self, origin: Origin) -> SettingsError {
+        let section = place::shown(&self.record);
+        SettingsError::UnknownKey {
+            origin,
+            key: self.field,
+            section,
+            nearest: self.nearest,
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Secret, SettingsError> {
+    let error = |source| SettingsError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(error)?;
+    let mut bytes = Vec::new();
+    let length = file
+        .take(LARGEST_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(error)?;
+    if u64::try_from(length).is_ok_and(|length| length > LARGEST_FILE) {
+        return Err(SettingsError::TooLong(path.to_owned()));
+    }
+    String::from_utf8(bytes).map(Secret::new).map_err(|error| {
+        let text = String::from_utf8_lossy(
+            error
+                .as_bytes()
+                .get(..error.utf8_error().valid_up_to())
+                .unwrap_or_default(),
+        );
+        let column = text.chars().rev().take_while(|char| *char != '\n').count() + 1;
+        let origin = Origin::File {
+            path: path.to_owned(),
+            line: text.matches('\n').count() + 1,
+            column,
+        };
+        SettingsError::Value {
+            origin,
+            message: "the file is not UTF-8 text".into(),
+        }
+    })
+}
+
+fn defaults<T: DeserializeOwned>(schema: Schema) -> Result<Mapping, SettingsError> {
+    let mut tree = Mapping::new();
+    for key in schema.keys.iter().filter(|key| !key.default.is_empty()) {
+        let value = key.form.read(key.default).map_err(|error| SettingsError::Value {
+            origin: Origin::Default,
+            message: format!("{}: {error}", key.path),
+        })?;
+        insert(&mut tree, key.path, value);
+    }
+    Ok(tree)
+}
+
+/// Whether the typed settings take this value, all others at their defaults.
+fn check<T: DeserializeOwned>(defaults: &Mapping, key: Key, value: &Value) -> Result<(), BadValue> {
+    let mut tree = defaults.clone();
+    insert(&mut tree, key.path, value.clone());
+    let Err(error) = serde_path_to_error::deserialize::<_, T>(Value::Mapping(tree)) else {
+        return Ok(());
+    };
+    let steps = place::steps(error.path());
+    // What is wrong outside this key (something else is missing, say) is told once all layers are known.
+    let own = key_steps(key.path);
+    if !steps.starts_with(&own) {
+        return Ok(());
+    }
+    let message = match key.form {
+        Form::Secret => "this value cannot be used (it is not shown: it is secret)".into(),
+        _ => error.inner().to_string(),
+    };
+    Err(BadValue { steps, message })
+}
+
+fn check_records(key: Key, value: &Value) -> Result<(), UnknownField> {
+    let (Form::Records(fields), Value::Sequence(records)) = (key.form, value) else {
+        return Ok(());
+    };
+    for (index, record) in records.iter().enumerate() {
+        let names = record
+            .as_mapping()
+            .into_iter()
+            .flat_map(Mapping::keys)
+            .filter_map(Value::as_str);
+        if let Some(field) = names.into_iter().find(|name| !fields.contains(name)) {
+            let mut record = key_steps(key.path);
+            record.push(Step::Index(index));
+            let nearest = nearest(field, fields.iter().copied());
+            return Err(UnknownField {
+                record,
+                field: field.to_owned(),
+                nearest,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn key_steps(path: &str) -> Vec<Step> {
+    path.split('.').map(|name| Step::Key(name.to_owned())).collect()
+}
+
+fn lookup<'a>(tree: &'a Mapping, path: &str) -> Option<&'a Value> {
+    match path.split_once('.') {
+        None => tree.get(path),
+        Some((section, rest)) => lookup(tree.get(section)?.as_mapping()?, rest),
+    }
+}
+
+fn insert(tree: &mut Mapping, path: &str, value: Value) {
+    let Some((section, rest)) = path.split_once('.') else {
+        tree.insert(Value::String(path.to_owned()), value);
+        return;
+    };
+    let entry = tree
+        .entry(Value::String(section.to_owned()))
+        .or_insert_with(|| Value::Mapping(Mapping::new()));
+    if let Value::Mapping(tree) = entry {
+        insert(tree, rest, value);
+    }
+}
+
+const PREFIX: &str = "FLUIDITY_";
+const LARGEST_FILE: u64 = 1024 * 1024;
+
+#[cfg(test)]
+mod tests;

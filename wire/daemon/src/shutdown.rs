@@ -1,0 +1,71 @@
+//! Signals: the first asks for an orderly stop, the second for an immediate one.
+
+use std::io;
+use tokio_util::sync::CancellationToken;
+
+/// What a daemon watches to know that it is to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Shutdown {
+    /// Stop taking new work and let the running work end.
+    pub drain: CancellationToken,
+    /// Stop now.
+    pub now: CancellationToken,
+}
+
+impl Shutdown {
+    /// Listens for SIGTERM and SIGINT (Ctrl-C elsewhere). The returned future is the listener: spawn it.
+    pub fn listen(&self) -> io::Result<impl Future<Output = ()> + Send + use<>> {
+        let mut signals = Signals::new()?;
+        let shutdown = self.clone();
+        Ok(async move {
+            signals.next().await;
+            tracing::info!("stopping; a second signal stops at once");
+            shutdown.drain.cancel();
+            signals.next().await;
+            tracing::warn!("second signal: stopping at once");
+            shutdown.now.cancel();
+        })
+    }
+}
+
+#[cfg(unix)]
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    #[expect(clippy::unnecessary_wraps, reason = "the same signature as on unix")]
+    fn new() -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) {
+        // An error means that Ctrl-C cannot be listened for: then only ending the process stops it.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
