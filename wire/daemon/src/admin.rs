@@ -1,16 +1,21 @@
 //! The admin listener: `/healthz`, `/readyz`, `/metrics` and `/api/status` over HTTP/1.1 on loopback.
 //!
 //! Pages are read only. A request must name the listener by a loopback name or address (no DNS rebinding) and must
-//! not come from another site's page. Connections, heads and waits are bounded.
+//! not come from another site's page. There is no login, so the listener binds to loopback only. Connections, heads
+//! and waits are bounded.
+
+mod client;
+
+pub use client::{FetchError, fetch};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -52,8 +57,13 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Binds the listener.
+    /// Binds the listener; an address that others can reach is refused.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        if !address.ip().is_loopback() {
+            let why =
+                "the admin pages have no login: they listen on loopback only, such as 127.0.0.1 or [::1]";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         Ok(Self { listener, address })
@@ -97,64 +107,6 @@ impl AdminServer {
         tasks.close();
         tasks.wait().await;
     }
-}
-
-/// Why a page of a daemon could not be fetched.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// Nobody answers there.
-    #[error("no daemon answers at {address}")]
-    Connect {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The answer was not whole in time.
-    #[error("the daemon did not answer within {} s", .0.as_secs_f32())]
-    Deadline(Duration),
-    /// The answer is not HTTP, or was cut.
-    #[error("the answer was not understood")]
-    Http(#[from] hyper::Error),
-    /// The answer is longer than 1 MiB, or was cut.
-    #[error("the answer is cut or too long")]
-    Body,
-}
-
-/// Fetches a page of another daemon's admin listener.
-pub async fn fetch(
-    address: SocketAddr,
-    path: &str,
-    deadline: Duration,
-) -> Result<(StatusCode, Bytes), FetchError> {
-    let exchange = async {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|source| FetchError::Connect { address, source })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let request = async {
-            let mut request = Request::new(Empty::<Bytes>::new());
-            *request.uri_mut() = path.parse().unwrap_or_default();
-            if let Ok(host) = HeaderValue::from_str(&address.to_string()) {
-                request.headers_mut().insert(HOST, host);
-            }
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
-            Ok((status, body.map_err(|_| FetchError::Body)?.to_bytes()))
-        };
-        tokio::pin!(request);
-        tokio::select! {
-            answer = &mut request => answer,
-            ended = connection => {
-                ended?;
-                request.await
-            }
-        }
-    };
-    timeout(deadline, exchange)
-        .await
-        .map_err(|_| FetchError::Deadline(deadline))?
 }
 
 async fn serve_connection(stream: TcpStream, pages: Arc<dyn AdminPages>, address: SocketAddr) {
@@ -213,15 +165,20 @@ fn answer<B>(request: &Request<B>, pages: &dyn AdminPages, address: SocketAddr) 
 
 fn health(health: Health) -> Response<Full<Bytes>> {
     match health {
-        Health::Well(value) => page(StatusCode::OK, JSON, json!(value).to_string()),
-        Health::Unwell(value) => page(StatusCode::SERVICE_UNAVAILABLE, JSON, json!(value).to_string()),
+        Health::Well(value) => page(StatusCode::OK, JSON, value.to_string()),
+        Health::Unwell(value) => page(StatusCode::SERVICE_UNAVAILABLE, JSON, value.to_string()),
     }
 }
 
 fn names_this_listener<B>(request: &Request<B>, address: SocketAddr) -> bool {
     let mut hosts = request.headers().get_all(HOST).iter();
+    // A target in absolute form goes over Host (RFC 9112 section 3.2.2): both must be right.
+    let target = request
+        .uri()
+        .authority()
+        .is_none_or(|authority| allowed(authority.as_str(), address));
     match (hosts.next().and_then(|host| host.to_str().ok()), hosts.next()) {
-        (Some(host), None) => allowed(host, address),
+        (Some(host), None) => target && allowed(host, address),
         _ => false,
     }
 }
@@ -259,9 +216,10 @@ fn text(status: StatusCode, body: &'static str) -> Response<Full<Bytes>> {
 fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -271,7 +229,6 @@ const CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 const LARGEST_HEAD: usize = 16 * 1024;
-const LARGEST_ANSWER: usize = 1024 * 1024;
 /// After a failed accept (no file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -1,11 +1,13 @@
 //! Structured logs on standard error, as text or JSON.
 
 use serde::{Deserialize, Serialize};
+use std::env::var_os;
 use std::fmt;
 use std::io::{IsTerminal, stderr};
+use std::str::FromStr;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
-use tracing_subscriber::util::TryInitError;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -37,8 +39,8 @@ pub enum LogError {
     Filter {
         /// What was given.
         directives: String,
-        /// Why.
-        source: ParseError,
+        /// Why, where the filter's own parser says.
+        source: Option<ParseError>,
     },
     /// Logging is set up already.
     #[error("logging is already set up")]
@@ -50,15 +52,16 @@ pub fn check(directives: &str) -> Result<(), LogError> {
     filter(directives).map(drop)
 }
 
-/// Sends this process's events to standard error. Call once.
+/// Sends this process's events to standard error; colours only for a terminal, and not where `NO_COLOR` is set.
+///
+/// A second call changes nothing and says so.
 pub fn init(directives: &str, format: LogFormat) -> Result<(), LogError> {
-    use tracing_subscriber::util::SubscriberInitExt;
+    let colours = stderr().is_terminal() && var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(directives)?)
-        .with_writer(stderr)
-        .with_ansi(stderr().is_terminal());
+        .with_writer(stderr);
     match format {
-        LogFormat::Text => builder.finish().try_init()?,
+        LogFormat::Text => builder.with_ansi(colours).finish().try_init()?,
         LogFormat::Json => builder
             .json()
             .flatten_event(true)
@@ -70,10 +73,73 @@ pub fn init(directives: &str, format: LogFormat) -> Result<(), LogError> {
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, LogError> {
+    let error = |source| LogError::Filter {
+        directives: directives.into(),
+        source,
+    };
+    let parts: Vec<_> = directives.split(',').map(str::trim).collect();
+    // To the parser, a misspelt level (`inof`) is the name of a module, all of whose events are to be shown.
+    let misspelt = |part: &&str| {
+        part.is_empty() || !part.contains(['=', '[', ']']) && LevelFilter::from_str(part).is_err()
+    };
+    if parts.iter().any(misspelt) {
+        return Err(error(None));
+    }
     EnvFilter::builder()
-        .parse(directives)
-        .map_err(|source| LogError::Filter {
-            directives: directives.into(),
-            source,
-        })
+        .parse(parts.join(","))
+        .map_err(|source| error(Some(source)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_filters_are_told_from_misspelt_ones() {
+        for good in [
+            "info",
+            "WARN",
+            "off",
+            "info,fluidity_server=debug",
+            "info, fluidity_wire::link=trace",
+            "warn,[session]=debug",
+        ] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "inof",
+            "",
+            "info,",
+            "verbose",
+            "info,fluidity_server",
+            "fluidity_server=loud",
+        ] {
+            let error = check(bad).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!(
+                    "`{bad}` is not a log level or filter; use error, warn, "
+                )),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn logging_is_set_up_once_and_a_second_time_is_no_panic() {
+        // Another test of this process may have been first: then both calls say so.
+        let _ = init("info", LogFormat::Text);
+        assert!(matches!(
+            init("info", LogFormat::Json),
+            Err(LogError::Installed(_))
+        ));
+    }
+
+    #[test]
+    fn formats_are_read_as_they_are_written() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let written = serde_json::to_string(&format).unwrap();
+            assert_eq!(written, format!("\"{format}\""));
+            assert_eq!(serde_json::from_str::<LogFormat>(&written).unwrap(), format);
+        }
+    }
 }

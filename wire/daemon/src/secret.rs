@@ -38,6 +38,12 @@ impl Serialize for Secret {
     }
 }
 
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
 impl Drop for Secret {
     fn drop(&mut self) {
         // Best effort without unsafe code: the bytes are replaced and the replacement is kept observable.
@@ -65,5 +71,12 @@ mod tests {
             assert!(!shown.contains("hunter2"), "{shown}");
         }
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_secret_is_read_from_a_text() {
+        let secret: Secret = serde_json::from_str("\"hunter2\"").unwrap();
+        assert_eq!(secret, Secret::from("hunter2".to_owned()));
+        assert_eq!(secret.clone().expose(), "hunter2");
     }
 }

@@ -4,6 +4,7 @@
 //! against the defaults of all others, so that an error names its origin: a file with line and column, a variable, a
 //! flag. Unknown keys are refused with the nearest known one. A secret shows in no error, rendering or `Debug`.
 
+mod check;
 mod document;
 mod error;
 mod origin;
@@ -13,11 +14,11 @@ pub use error::SettingsError;
 pub use origin::{Origin, Origins};
 
 use crate::secret::Secret;
+use check::{check, check_records, defaults, insert, key_steps, lookup};
 use document::Document;
 use error::{hint, nearest};
-use place::Step;
 use serde::de::DeserializeOwned;
-use serde_yaml::{Mapping, Value};
+use serde_yaml::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Write;
@@ -183,7 +184,7 @@ impl Layers {
 
     /// Checks every value and lays the layers over one another.
     pub fn resolve<T: DeserializeOwned>(self) -> Result<Resolved<T>, SettingsError> {
-        let defaults = defaults::<T>(self.schema)?;
+        let defaults = defaults(self.schema)?;
         let mut tree = defaults.clone();
         let mut origins = Origins::new(self.schema, self.flags);
         if let Some((path, text)) = &self.file {
@@ -254,39 +255,6 @@ impl Form {
     }
 }
 
-/// A value that is not what it should be: the place inside the settings, and what is wrong there.
-#[derive(Debug)]
-struct BadValue {
-    steps: Vec<Step>,
-    message: String,
-}
-
-impl std::fmt::Display for BadValue {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", place::shown(&self.steps), self.message)
-    }
-}
-
-/// A key inside a record that no record has.
-#[derive(Debug)]
-struct UnknownField {
-    record: Vec<Step>,
-    field: String,
-    nearest: Option<String>,
-}
-
-impl UnknownField {
-    fn at(self, origin: Origin) -> SettingsError {
-        let section = place::shown(&self.record);
-        SettingsError::UnknownKey {
-            origin,
-            key: self.field,
-            section,
-            nearest: self.nearest,
-        }
-    }
-}
-
 fn read(path: &Path) -> Result<Secret, SettingsError> {
     let error = |source| SettingsError::Read {
         path: path.to_owned(),
@@ -300,6 +268,10 @@ fn read(path: &Path) -> Result<Secret, SettingsError> {
         .map_err(error)?;
     if u64::try_from(length).is_ok_and(|length| length > LARGEST_FILE) {
         return Err(SettingsError::TooLong(path.to_owned()));
+    }
+    // Some editors begin a text with a byte order mark, which the parser takes for a document of its own.
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(.."\u{feff}".len());
     }
     String::from_utf8(bytes).map(Secret::new).map_err(|error| {
         let text = String::from_utf8_lossy(
@@ -319,86 +291,6 @@ fn read(path: &Path) -> Result<Secret, SettingsError> {
             message: "the file is not UTF-8 text".into(),
         }
     })
-}
-
-fn defaults<T: DeserializeOwned>(schema: Schema) -> Result<Mapping, SettingsError> {
-    let mut tree = Mapping::new();
-    for key in schema.keys.iter().filter(|key| !key.default.is_empty()) {
-        let value = key.form.read(key.default).map_err(|error| SettingsError::Value {
-            origin: Origin::Default,
-            message: format!("{}: {error}", key.path),
-        })?;
-        insert(&mut tree, key.path, value);
-    }
-    Ok(tree)
-}
-
-/// Whether the typed settings take this value, all others at their defaults.
-fn check<T: DeserializeOwned>(defaults: &Mapping, key: Key, value: &Value) -> Result<(), BadValue> {
-    let mut tree = defaults.clone();
-    insert(&mut tree, key.path, value.clone());
-    let Err(error) = serde_path_to_error::deserialize::<_, T>(Value::Mapping(tree)) else {
-        return Ok(());
-    };
-    let steps = place::steps(error.path());
-    // What is wrong outside this key (something else is missing, say) is told once all layers are known.
-    let own = key_steps(key.path);
-    if !steps.starts_with(&own) {
-        return Ok(());
-    }
-    let message = match key.form {
-        Form::Secret => "this value cannot be used (it is not shown: it is secret)".into(),
-        _ => error.inner().to_string(),
-    };
-    Err(BadValue { steps, message })
-}
-
-fn check_records(key: Key, value: &Value) -> Result<(), UnknownField> {
-    let (Form::Records(fields), Value::Sequence(records)) = (key.form, value) else {
-        return Ok(());
-    };
-    for (index, record) in records.iter().enumerate() {
-        let names = record
-            .as_mapping()
-            .into_iter()
-            .flat_map(Mapping::keys)
-            .filter_map(Value::as_str);
-        if let Some(field) = names.into_iter().find(|name| !fields.contains(name)) {
-            let mut record = key_steps(key.path);
-            record.push(Step::Index(index));
-            let nearest = nearest(field, fields.iter().copied());
-            return Err(UnknownField {
-                record,
-                field: field.to_owned(),
-                nearest,
-            });
-        }
-    }
-    Ok(())
-}
-
-fn key_steps(path: &str) -> Vec<Step> {
-    path.split('.').map(|name| Step::Key(name.to_owned())).collect()
-}
-
-fn lookup<'a>(tree: &'a Mapping, path: &str) -> Option<&'a Value> {
-    match path.split_once('.') {
-        None => tree.get(path),
-        Some((section, rest)) => lookup(tree.get(section)?.as_mapping()?, rest),
-    }
-}
-
-fn insert(tree: &mut Mapping, path: &str, value: Value) {
-    let Some((section, rest)) = path.split_once('.') else {
-        tree.insert(Value::String(path.to_owned()), value);
-        return;
-    };
-    let entry = tree
-        .entry(Value::String(section.to_owned()))
-        .or_insert_with(|| Value::Mapping(Mapping::new()));
-    if let Value::Mapping(tree) = entry {
-        insert(tree, rest, value);
-    }
 }
 
 const PREFIX: &str = "FLUIDITY_";

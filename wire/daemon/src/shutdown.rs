@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     /// Stop taking new work and let the running work end.
-    pub drain: CancellationToken,
+    pub draining: CancellationToken,
     /// Stop now.
     pub now: CancellationToken,
 }
@@ -20,7 +20,7 @@ impl Shutdown {
         Ok(async move {
             signals.next().await;
             tracing::info!("stopping; a second signal stops at once");
-            shutdown.drain.cancel();
+            shutdown.draining.cancel();
             signals.next().await;
             tracing::warn!("second signal: stopping at once");
             shutdown.now.cancel();
@@ -67,5 +67,43 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[tokio::test]
+    async fn the_first_signal_drains_and_the_second_stops_at_once() {
+        let shutdown = Shutdown::default();
+        let listener = tokio::spawn(shutdown.listen().unwrap());
+        let signal = |name: &str| {
+            let pid = std::process::id().to_string();
+            assert!(
+                Command::new("kill")
+                    .args([name, &pid])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
+        };
+        let deadline = Duration::from_secs(10);
+        signal("-TERM");
+        timeout(deadline, shutdown.draining.cancelled())
+            .await
+            .expect("SIGTERM drains");
+        assert!(!shutdown.now.is_cancelled());
+        signal("-INT");
+        timeout(deadline, shutdown.now.cancelled())
+            .await
+            .expect("SIGINT stops");
+        timeout(deadline, listener)
+            .await
+            .expect("nothing more to listen for")
+            .unwrap();
     }
 }

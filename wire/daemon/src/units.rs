@@ -125,7 +125,7 @@ impl fmt::Display for ByteSize {
             .rev()
             .filter(|(name, size)| *size == 1 || name.ends_with("iB"));
         for (name, size) in binary {
-            if self.0 >= *size && self.0 % size == 0 {
+            if self.0 >= *size && self.0.is_multiple_of(*size) {
                 return write!(f, "{}{name}", self.0 / size);
             }
         }

@@ -1,4 +1,5 @@
 use super::*;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 struct Pages;
@@ -120,4 +121,79 @@ async fn a_slow_head_is_ended_and_one_connection_too_many_is_closed() {
     let first = held.first_mut().unwrap();
     let ended = timeout(HEAD_TIMEOUT * 3, first.read_to_end(&mut Vec::new())).await;
     assert!(ended.is_ok(), "a slow head was never ended");
+}
+
+#[tokio::test]
+async fn a_listener_that_others_can_reach_is_refused() {
+    for address in ["0.0.0.0:0", "192.0.2.1:0", "[::]:0"] {
+        let error = AdminServer::bind(address.parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_in_absolute_form_is_held_to_the_same_names() {
+    let (address, _stop, _task) = start().await;
+    for (target, status) in [("http://localhost", "200"), ("http://evil.example", "421")] {
+        let answer = raw(
+            address,
+            &format!("GET {target}/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"),
+        )
+        .await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+    }
+    let twice = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = raw(address, twice).await;
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused() {
+    let (address, _stop, _task) = start().await;
+    let answer = raw(
+        address,
+        &format!("GET /{} HTTP/1.1\r\n", "a".repeat(2 * LARGEST_HEAD)),
+    )
+    .await;
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+}
+
+/// Takes the first request, answers with `answer` and holds the connection open; silent where that is empty.
+async fn impostor(answer: Vec<u8>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream.write_all(&answer).await;
+        std::future::pending::<()>().await;
+    });
+    address
+}
+
+#[tokio::test]
+async fn what_is_no_daemon_is_told_apart() {
+    let silent = impostor(Vec::new()).await;
+    let deadline = Duration::from_millis(200);
+    assert!(matches!(
+        fetch(silent, "/healthz", deadline).await,
+        Err(FetchError::Deadline(_))
+    ));
+    let deadline = Duration::from_secs(10);
+    let other = impostor(b"220 mail.example ESMTP\r\n".to_vec()).await;
+    assert!(matches!(
+        fetch(other, "/healthz", deadline).await,
+        Err(FetchError::Http(_))
+    ));
+    let mut long = b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n".to_vec();
+    long.resize(long.len() + 2_000_000, b'a');
+    let long = impostor(long).await;
+    assert!(matches!(
+        fetch(long, "/healthz", deadline).await,
+        Err(FetchError::Body)
+    ));
+    assert!(matches!(
+        fetch(silent, "no path", deadline).await,
+        Err(FetchError::Path(_))
+    ));
 }

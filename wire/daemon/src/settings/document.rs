@@ -1,9 +1,10 @@
 //! A configuration file, read by its schema: which keys it sets, or where it goes wrong.
 
+use super::check::{BadValue, check_records, lookup};
 use super::error::{SettingsError, nearest};
 use super::origin::Origin;
 use super::place::{self, Aim, Step};
-use super::{BadValue, Form, Schema, check_records, lookup};
+use super::{Form, Schema};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Mapping, Value};
 use std::cell::RefCell;
