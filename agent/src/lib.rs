@@ -1,1 +1,108 @@
-//! placeholder
+//! The Fluidity agent: a local HTTP proxy whose sessions go through the tunnel.
+//!
+//! One byte's way: [`inbound`] accepts the client and understands its request, [`tunnel`] opens a session to the
+//! server, `fluidity_wire::relay` or hyper's client carries the bytes. Around it: [`config`], [`admin`], [`metrics`].
+
+pub mod admin;
+pub mod cli;
+pub mod config;
+pub mod inbound;
+pub mod metrics;
+pub mod pki {
+    #[derive(Debug, clap::Subcommand)]
+    pub enum PkiCommand {
+        Init,
+    }
+    pub fn run(_: PkiCommand) -> anyhow::Result<()> {
+        Ok(())
+    }
+}
+pub mod status;
+pub mod tunnel;
+
+use admin::Pages;
+use anyhow::Context;
+use config::Config;
+use fluidity_daemon::admin::AdminServer;
+use fluidity_daemon::shutdown::Shutdown;
+use fluidity_daemon::{logs, ports};
+use fluidity_wire::tls::Identity;
+use inbound::Inbound;
+use metrics::Metrics;
+use serde_json::json;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+use tunnel::{Dialer, Supervisor, Tunnel};
+
+/// Runs the agent until it is told to stop: bind, serve, drain, close.
+pub async fn run(config: Config, ports_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    logs::init(&config.log.level.0, config.log.format)?;
+    let paths = &config.identity;
+    let identity = Identity::load(&paths.certificate, &paths.key, &paths.ca)?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("cannot listen on {} (listen)", config.listen))?;
+    let admin = AdminServer::bind(config.admin)
+        .await
+        .with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
+    let proxy = listener.local_addr()?;
+    if let Some(path) = ports_file {
+        let bound = json!({ "proxy": proxy, "admin": admin.local_addr() });
+        ports::write(path, &bound).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if !proxy.ip().is_loopback() && config.proxy_auth.is_none() {
+        warn!(%proxy, "the proxy can be reached by others and asks for no credentials (proxy-auth)");
+    }
+
+    let shutdown = Shutdown::default();
+    let signals = tokio::spawn(shutdown.listen()?);
+    let closing = CancellationToken::new();
+    let metrics = Arc::new(Metrics::default());
+    let dialer = Arc::new(Dialer::new(&config, &identity)?);
+    let keep_alive = config.quic.keep_alive;
+    let (supervisor, phase) = Supervisor::new(dialer, config.connect.clone(), keep_alive, closing.clone());
+    let tunnel = Tunnel::new(phase.clone(), &config.connect, &config.limits, metrics.clone());
+    let pages = Arc::new(Pages::new(&config, phase.clone(), metrics.clone()));
+    let inbound = Inbound::new(&config, tunnel, metrics, shutdown.clone());
+
+    let supervisor = tokio::spawn(supervisor.run());
+    let admin_address = admin.local_addr();
+    let admin = tokio::spawn(admin.serve(pages, closing.clone()));
+    info!(%proxy, admin = %admin_address, subject = identity.subject(), "ready: proxy is listening");
+    let grace = tokio::spawn(cut_after(config.drain_grace, shutdown));
+    inbound.serve(listener, phase).await;
+
+    // Every session has ended, or was cut. Now the connection itself.
+    grace.abort();
+    closing.cancel();
+    let closed = async {
+        // A task that panicked has said so.
+        let _ = supervisor.await;
+        let _ = admin.await;
+    };
+    if timeout(CLOSE, closed).await.is_err() {
+        warn!("the connection to the server did not close in time");
+    }
+    signals.abort();
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Cuts what still runs when the grace after a stop is over.
+async fn cut_after(grace: Duration, shutdown: Shutdown) {
+    shutdown.draining.cancelled().await;
+    tokio::select! {
+        () = sleep(grace) => info!("the grace is over: cutting what still runs"),
+        () = shutdown.now.cancelled() => {}
+    }
+    shutdown.now.cancel();
+}
+
+/// How long closing the connection may take.
+const CLOSE: Duration = Duration::from_secs(3);

@@ -1,0 +1,368 @@
+//! The one place where a failure becomes an HTTP status, with `Proxy-Status` (RFC 9209) and a sentence for people.
+
+use super::body::ReplyBody;
+use super::head::HeadError;
+use crate::tunnel::OpenError;
+use bytes::Bytes;
+use fluidity_wire::ReplyCode;
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::{Response, StatusCode};
+use std::fmt::Write;
+
+/// Why a request gets an answer of the proxy's own.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// The head, or what it asks for, is not acceptable.
+    #[error("{0}")]
+    Head(#[from] HeadError),
+    /// The request is for the proxy itself.
+    #[error("this is the Fluidity proxy, not a web site")]
+    NotForProxies,
+    /// The client did not say who it is, or said it wrongly.
+    #[error("the proxy asks for a user name and a password")]
+    Credentials,
+    /// No session could be opened.
+    #[error("{0}")]
+    Open(#[from] OpenError),
+    /// The session broke before the origin answered.
+    #[error("{0}")]
+    Origin(#[from] OriginError),
+}
+
+/// Why an origin that was reached did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum OriginError {
+    #[error("the origin closed the connection before it answered")]
+    Closed,
+    #[error("the origin's answer is not HTTP that can be understood")]
+    Protocol,
+    #[error("the origin's answer has a head that is too large")]
+    TooLarge,
+    #[error("the origin sent nothing for too long")]
+    Idle,
+    #[error("the tunnel was lost while the origin was to answer")]
+    TunnelLost,
+    #[error("the origin switched to another protocol unasked")]
+    Upgraded,
+}
+
+/// What a refusal comes down to.
+struct Verdict {
+    status: StatusCode,
+    /// The error type of RFC 9209 §2.3.
+    error: &'static str,
+    /// What to do about it.
+    advice: &'static str,
+    retry_after: Option<HeaderValue>,
+}
+
+impl Refusal {
+    /// The answer. The connection is closed behind it where the next request might not be found.
+    pub(super) fn response(&self) -> Response<ReplyBody> {
+        let verdict = self.verdict();
+        let said = self.to_string();
+        let mut response = Response::new(ReplyBody::from(Bytes::from(body(&said, verdict.advice))));
+        *response.status_mut() = verdict.status;
+        let fields = response.headers_mut();
+        fields.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        if let Some(status) = proxy_status(verdict.error, &said) {
+            fields.insert(PROXY_STATUS, status);
+        }
+        if let Some(seconds) = verdict.retry_after {
+            fields.insert(RETRY_AFTER, seconds);
+        }
+        match self {
+            Self::Credentials => {
+                let challenge = HeaderValue::from_static("Basic realm=\"fluidity\", charset=\"UTF-8\"");
+                fields.insert(PROXY_AUTHENTICATE, challenge);
+            }
+            Self::Head(_) => {
+                fields.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            _ => {}
+        }
+        response
+    }
+
+    /// The name for metrics.
+    pub(super) fn name(&self) -> &'static str {
+        self.verdict().error
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Head(error) => head(*error),
+            Self::NotForProxies => Verdict::new(StatusCode::BAD_REQUEST, "http_request_error", SET_UP),
+            Self::Credentials => Verdict::new(
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+                "http_request_denied",
+                "Send them as proxy credentials, for example http://USER:PASSWORD@127.0.0.1:8080.",
+            ),
+            Self::Open(error) => open(error),
+            Self::Origin(error) => origin(*error),
+        }
+    }
+}
+
+impl Verdict {
+    const fn new(status: StatusCode, error: &'static str, advice: &'static str) -> Self {
+        Self {
+            status,
+            error,
+            advice,
+            retry_after: None,
+        }
+    }
+
+    const fn later(error: &'static str, seconds: &'static str, advice: &'static str) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            error,
+            advice,
+            retry_after: Some(HeaderValue::from_static(seconds)),
+        }
+    }
+}
+
+fn head(error: HeadError) -> Verdict {
+    let denied = |status, advice| Verdict::new(status, "http_request_error", advice);
+    match error {
+        HeadError::TooManyFields(_) | HeadError::TooLarge(_) => denied(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "Send fewer or smaller fields (cookies?), or raise limits.headers or limits.head-size of the agent.",
+        ),
+        HeadError::Timeout => denied(StatusCode::REQUEST_TIMEOUT, "Send the whole head at once."),
+        HeadError::TooManyClients => Verdict::later(
+            "connection_limit_reached",
+            "1",
+            "Close some connections, or raise limits.clients of the agent.",
+        ),
+        HeadError::Coding => denied(StatusCode::NOT_IMPLEMENTED, "Send the body plain or chunked."),
+        HeadError::Scheme => denied(
+            StatusCode::NOT_IMPLEMENTED,
+            "Plain requests go to http:// and ws:// URLs; use CONNECT for anything else.",
+        ),
+        HeadError::NeedsConnect => denied(
+            StatusCode::NOT_IMPLEMENTED,
+            "Let the client open a tunnel with CONNECT host:443 and speak TLS inside; clients with a proxy setting for https do.",
+        ),
+        HeadError::Target(_) => denied(
+            StatusCode::BAD_REQUEST,
+            "Name the target as host:port, with a port from 1 to 65535.",
+        ),
+        HeadError::Malformed(_) | HeadError::Url(_) | HeadError::Ambiguous(_) | HeadError::ConnectBody => {
+            denied(
+                StatusCode::BAD_REQUEST,
+                "Check the client: the proxy passes on only requests that cannot be misunderstood.",
+            )
+        }
+    }
+}
+
+fn open(error: &OpenError) -> Verdict {
+    match error {
+        OpenError::NotConnected { .. } => Verdict::later(
+            "proxy_internal_error",
+            "5",
+            "Check that the server runs and that UDP reaches it; `fluidity status` tells more.",
+        ),
+        OpenError::TooManySessions => Verdict::later(
+            "connection_limit_reached",
+            "1",
+            "Close some connections, or raise the limits of the server.",
+        ),
+        OpenError::Deadline => Verdict::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "connection_timeout",
+            "The target may be down or drop what it gets; try again later.",
+        ),
+        OpenError::Lost => Verdict::new(
+            StatusCode::BAD_GATEWAY,
+            "connection_terminated",
+            "Whether the target was reached is not known; try again if that does no harm.",
+        ),
+        OpenError::Protocol => Verdict::new(
+            StatusCode::BAD_GATEWAY,
+            "proxy_internal_error",
+            "Agent and server may be of different versions; update both.",
+        ),
+        OpenError::Refused { code, .. } => refused(*code),
+    }
+}
+
+fn refused(code: ReplyCode) -> Verdict {
+    let gateway = |error, advice| Verdict::new(StatusCode::BAD_GATEWAY, error, advice);
+    match code {
+        ReplyCode::DeniedByRule => Verdict::new(
+            StatusCode::FORBIDDEN,
+            "http_request_denied",
+            "If it should be allowed, change the policy of the server.",
+        ),
+        ReplyCode::DeniedAddress => Verdict::new(
+            StatusCode::FORBIDDEN,
+            "destination_ip_prohibited",
+            "Private and local addresses need an explicit allow rule in the policy of the server.",
+        ),
+        ReplyCode::NameNotFound => gateway("dns_error", "Check the spelling of the host name."),
+        ReplyCode::ResolveFailed => gateway("dns_error", "The name servers did not answer; try again."),
+        ReplyCode::ConnectRefused => {
+            gateway("connection_refused", "Check the port, and that the service runs.")
+        }
+        ReplyCode::ConnectTimeout => Verdict::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "connection_timeout",
+            "The target may be down or behind a firewall.",
+        ),
+        ReplyCode::Unreachable => gateway(
+            "destination_ip_unroutable",
+            "The server has no route to the target.",
+        ),
+        ReplyCode::BreakerOpen => Verdict::later(
+            "destination_unavailable",
+            "10",
+            "The target failed several times in a row and is left alone for a while.",
+        ),
+        ReplyCode::TooManySessions => Verdict::later(
+            "connection_limit_reached",
+            "1",
+            "Close some connections, or raise the limits of the server.",
+        ),
+        ReplyCode::Draining => {
+            Verdict::later("proxy_internal_error", "5", "The server is stopping; try again.")
+        }
+        ReplyCode::MalformedOpen | ReplyCode::UnsupportedKind => gateway(
+            "proxy_internal_error",
+            "Agent and server may be of different versions; update both.",
+        ),
+        ReplyCode::Ok | ReplyCode::Internal => gateway("proxy_internal_error", "See the log of the server."),
+    }
+}
+
+fn origin(error: OriginError) -> Verdict {
+    let gateway = |error, advice| Verdict::new(StatusCode::BAD_GATEWAY, error, advice);
+    match error {
+        OriginError::Closed => gateway("connection_terminated", "Try again if that does no harm."),
+        OriginError::TunnelLost => gateway("connection_terminated", "Try again if that does no harm."),
+        OriginError::Protocol => gateway("http_protocol_error", "Is it an HTTP service?"),
+        OriginError::TooLarge => gateway(
+            "http_response_header_section_size",
+            "Is it the service that you mean?",
+        ),
+        OriginError::Upgraded => gateway("http_upgrade_failed", "Is it the service that you mean?"),
+        OriginError::Idle => Verdict::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "http_response_timeout",
+            "Try again, or raise limits.session-idle of the agent and the server.",
+        ),
+    }
+}
+
+fn body(said: &str, advice: &str) -> String {
+    let mut text = String::with_capacity(said.len() + advice.len() + 16);
+    let mut letters = said.chars();
+    text.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+    text.push_str(letters.as_str());
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, ".\n{advice}");
+    text
+}
+
+/// `fluidity; error=…; details="…"`: the details as a string of RFC 8941 §3.3.3.
+fn proxy_status(error: &str, details: &str) -> Option<HeaderValue> {
+    let mut value = format!("fluidity; error={error}; details=\"");
+    for char in details.chars().take(MOST_DETAILS) {
+        match char {
+            '"' | '\\' => value.extend(['\\', char]),
+            ' '..='~' => value.push(char),
+            _ => value.push('?'),
+        }
+    }
+    value.push('"');
+    HeaderValue::try_from(value).ok()
+}
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const MOST_DETAILS: usize = 300;
+const SET_UP: &str = "Set it as the HTTP proxy of your browser or program instead of opening it as a page, for example:\n\
+    curl --proxy http://127.0.0.1:8080 https://example.com/\n\
+    export http_proxy=http://127.0.0.1:8080 https_proxy=http://127.0.0.1:8080";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    fn refused_with(code: ReplyCode) -> Refusal {
+        Refusal::Open(OpenError::Refused {
+            code,
+            detail: "says \"no\"\n".into(),
+        })
+    }
+
+    #[test]
+    fn every_reply_code_has_its_status() {
+        for code in ReplyCode::ALL {
+            let status = refused_with(*code).response().status().as_u16();
+            let expected = match code {
+                ReplyCode::DeniedByRule | ReplyCode::DeniedAddress => 403,
+                ReplyCode::ConnectTimeout => 504,
+                ReplyCode::BreakerOpen | ReplyCode::TooManySessions | ReplyCode::Draining => 503,
+                _ => 502,
+            };
+            assert_eq!(status, expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_better_later_says_when() {
+        for refusal in [
+            refused_with(ReplyCode::BreakerOpen),
+            refused_with(ReplyCode::Draining),
+            Refusal::Open(OpenError::TooManySessions),
+            Refusal::Head(HeadError::TooManyClients),
+            Refusal::Open(OpenError::NotConnected {
+                state: "connecting",
+                last_error: None,
+            }),
+        ] {
+            let response = refusal.response();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(response.headers().contains_key(RETRY_AFTER), "{refusal}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_a_proxy_status_a_sentence_and_advice() {
+        let response = refused_with(ReplyCode::DeniedAddress).response();
+        assert_eq!(
+            response.headers()["proxy-status"],
+            "fluidity; error=destination_ip_prohibited; details=\"says \\\"no\\\"?\""
+        );
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            text.starts_with("Says \"no\"") && text.contains("allow rule"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_bad_head_ends_the_connection_and_wrong_credentials_are_challenged() {
+        let bad = Refusal::Head(HeadError::Ambiguous("x")).response();
+        assert_eq!(
+            (bad.status(), &bad.headers()[CONNECTION]),
+            (StatusCode::BAD_REQUEST, &"close".parse().unwrap())
+        );
+        let challenge = Refusal::Credentials.response();
+        assert_eq!(challenge.status(), StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+        assert!(
+            challenge.headers()[PROXY_AUTHENTICATE]
+                .to_str()
+                .unwrap()
+                .starts_with("Basic realm=")
+        );
+    }
+}

@@ -1,0 +1,332 @@
+//! HTTP/1.1 over a session: hyper's client, and a byte stream that never ends cleanly in the middle of an exchange.
+//!
+//! hyper shuts its transport down also when the other side of a request went away; on this stream a shutdown finishes
+//! only between exchanges, so that a cut upload reaches the origin as a reset.
+
+use super::body::Upload;
+use super::reply::OriginError;
+use crate::tunnel::{Session, SessionRecord};
+use fluidity_wire::relay::RelayCounters;
+use fluidity_wire::{SessionIo, SessionRecv, SessionSend, StreamCut};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use std::error::Error;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// A session that requests are sent over, one after the other. Dropped within an exchange, it is cut.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    sender: SendRequest<Upload>,
+    meter: Arc<Meter>,
+    cut: CancellationToken,
+}
+
+/// Why an exchange failed before its answer.
+#[derive(Debug)]
+pub(super) struct ExchangeError {
+    pub(super) error: OriginError,
+    /// Nothing of an answer came: on a tunnel that waited for reuse, the origin may have hung up before it read.
+    pub(super) unanswered: bool,
+}
+
+/// Limits towards origins.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OriginLimits {
+    /// Bytes of an answer's head.
+    pub(super) head_size: usize,
+    /// How long an exchange may be silent.
+    pub(super) idle: Duration,
+}
+
+impl Upstream {
+    /// Takes a session; its connection is driven by a task of `tasks` until it ends or `stop`.
+    pub(super) async fn start(
+        session: Session,
+        limits: OriginLimits,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Result<Self, OriginError> {
+        let Session { send, recv, record } = session;
+        let meter = Arc::new(Meter::new(record));
+        let io = UpstreamIo {
+            io: SessionIo::new(send, recv),
+            meter: meter.clone(),
+            deaf: false,
+            linger: None,
+        };
+        let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(true)
+            .max_headers(MOST_FIELDS)
+            .max_buf_size(limits.head_size.max(LEAST_BUFFER))
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|_| OriginError::Closed)?;
+        let cut = stop.child_token();
+        let cancelled = cut.clone();
+        tasks.spawn(async move {
+            tokio::select! {
+                // How it ended, the exchange under way learns by itself.
+                _ = connection.with_upgrades() => {}
+                () = cancelled.cancelled() => {}
+            }
+        });
+        Ok(Self { sender, meter, cut })
+    }
+
+    /// Sends a request and waits for the answer's head.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Upload>,
+        limits: OriginLimits,
+    ) -> Result<Response<Incoming>, ExchangeError> {
+        self.meter.busy.store(true, Ordering::Relaxed);
+        let before = self.meter.down.load(Ordering::Relaxed);
+        let answer = tokio::select! {
+            answer = self.sender.send_request(request) => answer.map_err(|error| explain(&error)),
+            () = idle(&self.meter, limits.idle) => Err(OriginError::Idle),
+        };
+        answer.map_err(|error| ExchangeError {
+            error,
+            unanswered: error == OriginError::Closed && self.meter.down.load(Ordering::Relaxed) == before,
+        })
+    }
+
+    /// Both bodies are through: the session can wait for another exchange.
+    pub(super) fn rest(&self) {
+        self.meter.busy.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether another exchange can begin, at once or within a moment.
+    pub(super) async fn is_usable(&mut self) -> bool {
+        matches!(
+            tokio::time::timeout(MOMENT, self.sender.ready()).await,
+            Ok(Ok(()))
+        )
+    }
+
+    /// Whether the origin has hung up.
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    pub(super) fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if self.meter.busy.load(Ordering::Relaxed) {
+            self.cut.cancel();
+        }
+    }
+}
+
+/// What a session moved, and whether an exchange is under way. Tells of the session's end when it is dropped.
+#[derive(Debug)]
+pub(super) struct Meter {
+    up: AtomicU64,
+    down: AtomicU64,
+    busy: AtomicBool,
+    cut: Mutex<Option<&'static str>>,
+    totals: Arc<RelayCounters>,
+    record: Mutex<Option<SessionRecord>>,
+}
+
+impl Meter {
+    fn new(record: SessionRecord) -> Self {
+        Self {
+            up: AtomicU64::new(0),
+            down: AtomicU64::new(0),
+            busy: AtomicBool::new(false),
+            cut: Mutex::new(None),
+            totals: record.totals().clone(),
+            record: Mutex::new(Some(record)),
+        }
+    }
+
+    /// Takes the session's account over.
+    pub(super) fn take_record(&self) -> Option<SessionRecord> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Bytes moved so far: towards the origin, and from it.
+    pub(super) fn moved(&self) -> (u64, u64) {
+        (self.up.load(Ordering::Relaxed), self.down.load(Ordering::Relaxed))
+    }
+
+    fn read(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or_default();
+        self.down.fetch_add(bytes, Ordering::Relaxed);
+        self.totals.inward.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn wrote(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or_default();
+        self.up.fetch_add(bytes, Ordering::Relaxed);
+        self.totals.outward.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn note(&self, error: &io::Error) {
+        let cut = match cut_in(error) {
+            Some(StreamCut::Peer(Some(code))) => code.name(),
+            Some(StreamCut::Peer(None) | StreamCut::Closed) | None => "peer-reset",
+            Some(StreamCut::ConnectionLost) => "connection-lost",
+        };
+        self.cut
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(cut);
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(record) = self.take_record() {
+            let cut = *self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+            let unfinished = self.busy.load(Ordering::Relaxed).then_some("cancelled");
+            let (up, down) = self.moved();
+            record.end(up, down, cut.or(unfinished).unwrap_or("finished"));
+        }
+    }
+}
+
+/// Completes when no byte moved for `limit`.
+pub(super) async fn idle(meter: &Meter, limit: Duration) {
+    let mut seen = meter.moved();
+    let mut since = Instant::now();
+    while since.elapsed() < limit {
+        sleep_until((since + limit).min(Instant::now() + limit / 4)).await;
+        let moved = meter.moved();
+        if moved != seen {
+            seen = moved;
+            since = Instant::now();
+        }
+    }
+}
+
+/// A session's bytes for hyper.
+#[derive(Debug)]
+pub(super) struct UpstreamIo {
+    io: SessionIo,
+    meter: Arc<Meter>,
+    /// The origin reads no more; its answer may still come.
+    deaf: bool,
+    linger: Option<Pin<Box<Sleep>>>,
+}
+
+impl UpstreamIo {
+    /// The session, after an upgrade.
+    pub(super) fn into_parts(self) -> (SessionSend, SessionRecv) {
+        self.io.into_parts()
+    }
+}
+
+impl AsyncRead for UpstreamIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = out.filled().len();
+        let read = ready!(Pin::new(&mut this.io).poll_read(context, out));
+        match &read {
+            Ok(()) => this.meter.read(out.filled().len() - before),
+            Err(error) => this.meter.note(error),
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for UpstreamIo {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if !this.deaf {
+            match ready!(Pin::new(&mut this.io).poll_write(context, bytes)) {
+                Ok(written) => {
+                    this.meter.wrote(written);
+                    return Poll::Ready(Ok(written));
+                }
+                Err(error) if matches!(cut_in(&error), Some(StreamCut::Peer(_))) => this.deaf = true,
+                Err(error) => {
+                    this.meter.note(&error);
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        // An origin may answer without reading the whole request, and close (RFC 9112 §9.6). hyper would give the
+        // answer up with the first failed write; what is left of the request goes nowhere instead.
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.deaf || this.meter.busy.load(Ordering::Relaxed) {
+            return Poll::Ready(Ok(()));
+        }
+        let linger = match &mut this.linger {
+            Some(linger) => linger,
+            None => {
+                ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
+                this.linger.insert(Box::pin(sleep(LINGER)))
+            }
+        };
+        // The origin hangs up in turn; leaving before that would reset it.
+        let mut scrap = [0; 256];
+        loop {
+            let mut scrap = ReadBuf::new(&mut scrap);
+            match Pin::new(&mut this.io).poll_read(context, &mut scrap) {
+                Poll::Ready(Ok(())) if !scrap.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return linger.as_mut().poll(context).map(Ok),
+            }
+        }
+    }
+}
+
+/// What an exchange that failed means.
+fn explain(error: &hyper::Error) -> OriginError {
+    if error.is_parse_too_large() {
+        return OriginError::TooLarge;
+    }
+    if error.is_parse() {
+        return OriginError::Protocol;
+    }
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(StreamCut::ConnectionLost) = error.downcast_ref::<io::Error>().and_then(cut_in) {
+            return OriginError::TunnelLost;
+        }
+        source = error.source();
+    }
+    OriginError::Closed
+}
+
+fn cut_in(error: &io::Error) -> Option<&StreamCut> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// Fields of an answer.
+const MOST_FIELDS: usize = 256;
+/// hyper's own least.
+const LEAST_BUFFER: usize = 64 * 1024;
+/// For hyper to notice that an exchange is over.
+const MOMENT: Duration = Duration::from_millis(20);
+/// For an origin to hang up in turn.
+const LINGER: Duration = Duration::from_secs(3);

@@ -1,0 +1,218 @@
+//! Sessions to targets, whatever carries them: today one QUIC connection to the server.
+//!
+//! [`Tunnel::open`] waits for the connection, asks the server to dial the target and hands out the session. Nothing
+//! is tried twice once the server may have dialled. Second stop on the byte's way.
+
+mod dialer;
+mod record;
+mod state;
+mod supervisor;
+
+pub use dialer::{DialError, Dialer};
+pub use record::SessionRecord;
+pub use state::{Phase, State};
+pub use supervisor::Supervisor;
+
+use crate::metrics::Metrics;
+use bytes::Bytes;
+use fluidity_wire::{Link, Open, OpenStreamError, ReplyCode, SessionRecv, SessionSend};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+/// Opens sessions.
+#[derive(Debug)]
+pub struct Tunnel {
+    phase: watch::Receiver<Phase>,
+    request_wait: Duration,
+    open_timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+/// A session whose target was dialled.
+#[derive(Debug)]
+pub struct Session {
+    /// Towards the target.
+    pub send: SessionSend,
+    /// From the target.
+    pub recv: SessionRecv,
+    /// What is told at its end.
+    pub record: SessionRecord,
+}
+
+/// Why there is no session. The texts are meant for the person behind the client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The tunnel did not come up in time.
+    #[error("there is no connection to the server ({state}){}", because(.last_error.as_deref()))]
+    NotConnected {
+        /// How the tunnel stood.
+        state: &'static str,
+        /// What the last attempt ran into.
+        last_error: Option<String>,
+    },
+    /// The server takes no more sessions on this connection.
+    #[error("the server takes no more sessions")]
+    TooManySessions,
+    /// The server did not answer in time.
+    #[error("the server did not reach the target in time")]
+    Deadline,
+    /// The tunnel was lost while the target was dialled.
+    #[error("the tunnel was lost while the target was dialled")]
+    Lost,
+    /// The server's answer made no sense.
+    #[error("the server's answer was not understood")]
+    Protocol,
+    /// The server will not or cannot reach the target.
+    #[error("{}", said(*.code, .detail))]
+    Refused {
+        /// Why.
+        code: ReplyCode,
+        /// The server's own words; may be empty.
+        detail: String,
+    },
+}
+
+impl OpenError {
+    /// The stable name, for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NotConnected { .. } => "not-connected",
+            Self::TooManySessions => "no-stream",
+            Self::Deadline => "deadline",
+            Self::Lost => "lost",
+            Self::Protocol => "protocol",
+            Self::Refused { code, .. } => code.name(),
+        }
+    }
+}
+
+impl Tunnel {
+    /// Opens sessions over whatever connection `phase` shows.
+    pub fn new(
+        phase: watch::Receiver<Phase>,
+        connect: &crate::config::Connect,
+        limits: &crate::config::Limits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            phase,
+            request_wait: connect.request_wait,
+            open_timeout: limits.open_timeout,
+            metrics,
+        }
+    }
+
+    /// Whether a session could be opened without waiting.
+    pub fn is_connected(&self) -> bool {
+        self.phase.borrow().link().is_some()
+    }
+
+    /// Opens a session; `early` are the client's first bytes, sent along with the request.
+    ///
+    /// Waits for the connection where there is none. Cancelled, it leaves nothing behind.
+    pub async fn open(&self, open: &Open, early: Bytes) -> Result<Session, OpenError> {
+        let opened = self.try_open(open, early).await;
+        if let Err(error) = &opened {
+            debug!(kind = open.kind.name(), target = %open.target, reason = error.name(), "no session");
+            self.metrics.not_opened(error.name());
+        }
+        opened
+    }
+
+    async fn try_open(&self, open: &Open, early: Bytes) -> Result<Session, OpenError> {
+        let until = Instant::now() + self.request_wait;
+        let mut spent: Option<Arc<Link>> = None;
+        loop {
+            let link = self.link(until, spent.as_ref()).await?;
+            let opened = link.open(open.clone(), early.clone(), self.open_timeout).await;
+            let error = match opened {
+                Ok((send, recv)) => {
+                    debug!(session = send.id(), target = %open.target, "session opened");
+                    let record = SessionRecord::new(send.id(), open.kind, self.metrics.clone());
+                    return Ok(Session { send, recv, record });
+                }
+                Err(error) => error,
+            };
+            // Only what surely reached no target is tried again, on another connection, and once.
+            let unsent = match &error {
+                OpenStreamError::NeverSent(_) => true,
+                OpenStreamError::Refused(reply) => reply.code == ReplyCode::Draining,
+                _ => false,
+            };
+            if !unsent || spent.is_some() {
+                return Err(error.into());
+            }
+            spent = Some(link);
+        }
+    }
+
+    /// Waits for a connection that takes sessions, and is not `spent`.
+    async fn link(&self, until: Instant, spent: Option<&Arc<Link>>) -> Result<Arc<Link>, OpenError> {
+        let mut phase = self.phase.clone();
+        loop {
+            {
+                let phase = phase.borrow_and_update();
+                if let Some(link) = phase.link()
+                    && spent.is_none_or(|spent| !Arc::ptr_eq(spent, link))
+                {
+                    return Ok(link.clone());
+                }
+            }
+            if !matches!(timeout_at(until, phase.changed()).await, Ok(Ok(()))) {
+                let phase = self.phase.borrow();
+                return Err(OpenError::NotConnected {
+                    state: phase.state.name(),
+                    last_error: phase.last_error.clone(),
+                });
+            }
+        }
+    }
+}
+
+impl From<OpenStreamError> for OpenError {
+    fn from(error: OpenStreamError) -> Self {
+        match error {
+            OpenStreamError::NeverSent(_) | OpenStreamError::Lost(_) => Self::Lost,
+            OpenStreamError::NoStream => Self::TooManySessions,
+            OpenStreamError::Deadline => Self::Deadline,
+            OpenStreamError::Protocol(_) => Self::Protocol,
+            OpenStreamError::Refused(reply) => Self::Refused {
+                code: reply.code,
+                detail: reply.detail,
+            },
+        }
+    }
+}
+
+fn because(last_error: Option<&str>) -> String {
+    last_error.map_or_else(String::new, |error| format!(": {error}"))
+}
+
+/// The server's words, or some for its code.
+fn said(code: ReplyCode, detail: &str) -> String {
+    if !detail.is_empty() {
+        return detail.to_owned();
+    }
+    let words = match code {
+        ReplyCode::Ok | ReplyCode::Internal => "the server failed",
+        ReplyCode::MalformedOpen => "the server did not understand the request",
+        ReplyCode::DeniedByRule => "a rule of the server denies this target",
+        ReplyCode::DeniedAddress => "the target is a private or local address",
+        ReplyCode::NameNotFound => "the host name does not exist",
+        ReplyCode::ResolveFailed => "the host name could not be resolved",
+        ReplyCode::ConnectRefused => "the target refused the connection",
+        ReplyCode::ConnectTimeout => "the target did not answer in time",
+        ReplyCode::Unreachable => "there is no route to the target",
+        ReplyCode::BreakerOpen => "the target failed too often of late",
+        ReplyCode::TooManySessions => "this agent has as many sessions as it may have",
+        ReplyCode::Draining => "the server is stopping",
+        ReplyCode::UnsupportedKind => "the server does not serve this kind of session",
+    };
+    words.to_owned()
+}
+
+#[cfg(test)]
+mod tests;

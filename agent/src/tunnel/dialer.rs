@@ -1,0 +1,284 @@
+//! Makes connections to the server: every address, one attempt beside the other, the first success wins.
+//!
+//! A lost first packet would cost an attempt a second or more, so a new one starts every second while the older ones
+//! go on. An attempt counts once the server said `Hello`: only then has it accepted the agent's certificate.
+
+use crate::config::{Config, Server};
+use fluidity_wire::quic::{self, QuicError, QuicOptions};
+use fluidity_wire::tls::Identity;
+use fluidity_wire::{CloseCode, Hello, Host, Link, LinkEnd, LinkOptions};
+use quinn::{ConnectionError, Endpoint};
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
+
+/// Makes connections to one server.
+#[derive(Debug)]
+pub struct Dialer {
+    server: Server,
+    timeout: Duration,
+    config: quinn::ClientConfig,
+    link: LinkOptions,
+    endpoints: Endpoints,
+}
+
+/// The future that drives a connection; the connection ends with it.
+pub(super) type Driver = Pin<Box<dyn Future<Output = LinkEnd> + Send>>;
+
+/// A connection whose server has said who it is.
+pub(super) struct Dialed {
+    pub(super) link: Arc<Link>,
+    pub(super) hello: Hello,
+    pub(super) driver: Driver,
+}
+
+impl fmt::Debug for Dialed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialed")
+            .field("hello", &self.hello)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no connection. The texts say what to look at.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// The server's name has no address.
+    #[error("the server's name cannot be resolved: {0}")]
+    Resolve(io::Error),
+    /// No local socket.
+    #[error("no UDP socket: {0}")]
+    Socket(#[from] QuicError),
+    /// The connection could not even be begun.
+    #[error("the connection cannot be begun: {0}")]
+    Begin(#[from] quinn::ConnectError),
+    /// No answer.
+    #[error("no answer from the server; does it run, and does UDP reach it?")]
+    Silence,
+    /// The server's certificate is not acceptable here.
+    #[error("the server is not trusted: {0}; check identity.ca and server.name")]
+    ServerNotTrusted(String),
+    /// This agent's certificate is not acceptable there.
+    #[error("the server does not accept this agent's certificate: {0}; issue a new one with `fluidity pki`")]
+    AgentNotTrusted(String),
+    /// The server closed the connection with a reason.
+    #[error("the server closed the connection: {0}")]
+    Closed(CloseCode),
+    /// Anything else.
+    #[error("the connection failed: {0}")]
+    Failed(String),
+}
+
+impl DialError {
+    /// Nothing gets better by trying soon again.
+    pub(super) fn needs_a_person(&self) -> bool {
+        matches!(
+            self,
+            Self::ServerNotTrusted(_) | Self::AgentNotTrusted(_) | Self::Closed(CloseCode::Refused)
+        )
+    }
+}
+
+impl Dialer {
+    /// Prepares connections with the agent's identity.
+    pub fn new(config: &Config, identity: &Identity) -> Result<Self, QuicError> {
+        let options = QuicOptions {
+            idle_timeout: config.quic.idle_timeout,
+            keep_alive: Some(config.quic.keep_alive),
+            max_sessions: 0,
+            pool: config.limits.window_memory,
+        };
+        let hello = Hello {
+            instance: rand::random(),
+            software: concat!("fluidity/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_sessions: 0,
+        };
+        Ok(Self {
+            server: config.server.clone(),
+            timeout: config.connect.timeout,
+            config: quic::client_config(identity, &options)?,
+            link: LinkOptions {
+                hello,
+                pool: config.limits.window_memory,
+            },
+            endpoints: Endpoints::default(),
+        })
+    }
+
+    /// The server's address as configured.
+    pub(super) fn server(&self) -> String {
+        self.server.address.to_string()
+    }
+
+    /// One round of attempts. Dropped, it ends them all.
+    pub(super) async fn dial(self: Arc<Self>) -> Result<Dialed, DialError> {
+        let deadline = Instant::now() + self.timeout;
+        let mut attempts: JoinSet<Result<Dialed, DialError>> = JoinSet::new();
+        let mut addresses: Vec<SocketAddr> = Vec::new();
+        let mut started = 0_usize;
+        let mut next = Instant::now();
+        let mut last = DialError::Silence;
+        loop {
+            tokio::select! {
+                biased;
+                Some(ended) = attempts.join_next() => match ended {
+                    Ok(Ok(dialed)) => return Ok(dialed),
+                    Ok(Err(error)) => {
+                        debug!(%error, "attempt failed");
+                        // An answer that a person has to act on is not hidden by the silence of another address.
+                        if error.needs_a_person() || !last.needs_a_person() {
+                            last = error;
+                        }
+                        if attempts.is_empty() && started >= addresses.len() {
+                            return Err(last);
+                        }
+                        if started < addresses.len() {
+                            next = Instant::now();
+                        }
+                    }
+                    Err(_) => {}
+                },
+                () = sleep_until(deadline) => return Err(last),
+                () = sleep_until(next) => {
+                    // Anew each time: the server's address may have changed while it was away.
+                    match self.resolve().await {
+                        Ok(found) => addresses = found,
+                        Err(error) if addresses.is_empty() => return Err(error),
+                        Err(_) => {}
+                    }
+                    let index = started.checked_rem(addresses.len()).unwrap_or_default();
+                    let Some(address) = addresses.get(index).copied() else { return Err(last) };
+                    attempts.spawn(self.clone().attempt(address));
+                    started += 1;
+                    let pause = if started < addresses.len() { NEXT_ADDRESS } else { NEXT_ATTEMPT };
+                    next = Instant::now() + pause;
+                }
+            }
+        }
+    }
+
+    async fn resolve(&self) -> Result<Vec<SocketAddr>, DialError> {
+        let port = self.server.address.port.get();
+        let name = match &self.server.address.host {
+            Host::V4(address) => return Ok(vec![SocketAddr::from((*address, port))]),
+            Host::V6(address) => return Ok(vec![SocketAddr::from((*address, port))]),
+            Host::Name(name) => name.as_str(),
+        };
+        let found = timeout(RESOLVE, tokio::net::lookup_host((name, port))).await;
+        let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+        let found: Vec<_> = found
+            .map_err(timed_out)
+            .and_then(|found| found)
+            .map_err(DialError::Resolve)?
+            .take(MOST_ADDRESSES)
+            .collect();
+        if found.is_empty() {
+            return Err(DialError::Resolve(io::Error::other("it has no address")));
+        }
+        Ok(found)
+    }
+
+    async fn attempt(self: Arc<Self>, address: SocketAddr) -> Result<Dialed, DialError> {
+        debug!(%address, "connecting");
+        let endpoint = self.endpoints.get(address.ip())?;
+        let connecting = endpoint.connect_with(self.config.clone(), address, &self.server.name)?;
+        let connection = connecting.await.map_err(|error| explain(&error))?;
+        let (link, driver) = Link::start(connection, self.link.clone());
+        let mut driver: Driver = Box::pin(driver);
+        let mut peer = link.peer();
+        let hello = tokio::select! {
+            end = &mut driver => return Err(explain_end(&end)),
+            peer = peer.wait_for(|peer| peer.hello.is_some()) => peer.ok().and_then(|peer| peer.hello.clone()),
+        };
+        match hello {
+            Some(hello) => Ok(Dialed { link, hello, driver }),
+            None => Err(explain_end(&driver.await)),
+        }
+    }
+
+    /// Waits until the peers of all closed connections know it, `limit` at the most.
+    pub(crate) async fn wait_idle(&self, limit: Duration) {
+        for endpoint in self.endpoints.all() {
+            // What was said by then was said; the rest times out at the peer.
+            let _ = timeout(limit, endpoint.wait_idle()).await;
+        }
+    }
+}
+
+/// A UDP socket for each family that was needed.
+#[derive(Debug, Default)]
+struct Endpoints {
+    v4: Mutex<Option<Endpoint>>,
+    v6: Mutex<Option<Endpoint>>,
+}
+
+impl Endpoints {
+    fn get(&self, address: IpAddr) -> Result<Endpoint, QuicError> {
+        let (slot, bind) = match address {
+            IpAddr::V4(_) => (&self.v4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            IpAddr::V6(_) => (&self.v6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = &*slot {
+            return Ok(endpoint.clone());
+        }
+        let endpoint = quic::client_endpoint(SocketAddr::new(bind, 0))?;
+        Ok(slot.insert(endpoint).clone())
+    }
+
+    fn all(&self) -> Vec<Endpoint> {
+        [&self.v4, &self.v6]
+            .iter()
+            .filter_map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect()
+    }
+}
+
+/// What a connection's end means to a person.
+pub(super) fn explain_end(end: &LinkEnd) -> DialError {
+    match end {
+        LinkEnd::Connection(error) => explain(error),
+        LinkEnd::Protocol(reason) => DialError::Failed(reason.clone()),
+    }
+}
+
+fn explain(error: &ConnectionError) -> DialError {
+    match error {
+        ConnectionError::TransportError(error) if is_tls(error.code.into()) => {
+            DialError::ServerNotTrusted(error.reason.clone())
+        }
+        ConnectionError::ConnectionClosed(close) if is_tls(close.error_code.into()) => {
+            DialError::AgentNotTrusted(String::from_utf8_lossy(&close.reason).into_owned())
+        }
+        ConnectionError::ApplicationClosed(close) => {
+            match CloseCode::from_number(close.error_code.into_inner()) {
+                Some(CloseCode::Refused) => {
+                    DialError::AgentNotTrusted(String::from_utf8_lossy(&close.reason).into_owned())
+                }
+                Some(code) => DialError::Closed(code),
+                None => DialError::Failed(error.to_string()),
+            }
+        }
+        ConnectionError::TimedOut => DialError::Silence,
+        ConnectionError::Reset => DialError::Failed("the server was started anew".into()),
+        error => DialError::Failed(error.to_string()),
+    }
+}
+
+/// RFC 9001 §4.8: TLS alerts are the codes from 0x100 to 0x1ff.
+fn is_tls(code: u64) -> bool {
+    (0x100..0x200).contains(&code)
+}
+
+/// Between attempts at the same addresses.
+const NEXT_ATTEMPT: Duration = Duration::from_secs(1);
+/// Between the first attempts at different addresses (RFC 8305 §5).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+const RESOLVE: Duration = Duration::from_secs(5);
+const MOST_ADDRESSES: usize = 16;

@@ -1,0 +1,59 @@
+//! What is counted and told of one session: exactly one completion event, whatever becomes of it.
+
+use crate::metrics::Metrics;
+use fluidity_wire::Kind;
+use std::sync::Arc;
+use tokio::time::Instant;
+use tracing::info;
+
+/// The account of a session, closed by [`end`](Self::end) or, where its task went away, by being dropped.
+#[derive(Debug)]
+pub struct SessionRecord {
+    id: u64,
+    kind: Kind,
+    started: Instant,
+    metrics: Arc<Metrics>,
+    moved: (u64, u64),
+    end: Option<&'static str>,
+}
+
+impl SessionRecord {
+    pub(super) fn new(id: u64, kind: Kind, metrics: Arc<Metrics>) -> Self {
+        metrics.session_started(kind);
+        Self {
+            id,
+            kind,
+            started: Instant::now(),
+            metrics,
+            moved: (0, 0),
+            end: None,
+        }
+    }
+
+    /// The bytes that all sessions moved.
+    pub fn totals(&self) -> &Arc<fluidity_wire::relay::RelayCounters> {
+        self.metrics.moved()
+    }
+
+    /// Closes the account: bytes towards the target, bytes from it, and how it ended.
+    pub fn end(mut self, up: u64, down: u64, end: &'static str) {
+        self.moved = (up, down);
+        self.end = Some(end);
+    }
+}
+
+impl Drop for SessionRecord {
+    fn drop(&mut self) {
+        let end = self.end.unwrap_or("abandoned");
+        self.metrics.session_ended(self.kind, end);
+        info!(
+            session = self.id,
+            kind = self.kind.name(),
+            up = self.moved.0,
+            down = self.moved.1,
+            millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            end,
+            "session ended"
+        );
+    }
+}

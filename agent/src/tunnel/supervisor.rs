@@ -1,0 +1,318 @@
+//! Keeps the tunnel up: connects, notices when it is lost or silent, connects again, and says so.
+//!
+//! The only writer of [`Phase`]. A silent connection is not trusted until the idle timeout: after two missed probes it
+//! is suspect, another one is made beside it, and whichever is heard first is used. A connection that drains keeps
+//! its sessions and takes no new ones.
+
+use super::dialer::{DialError, Dialed, Dialer, Driver, explain_end};
+use super::state::{Phase, State};
+use crate::config::Connect;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use fluidity_wire::{CloseCode, Link, PeerState};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, info, warn};
+
+/// Owns the tunnel's connections.
+#[derive(Debug)]
+pub struct Supervisor {
+    dialer: Arc<Dialer>,
+    connect: Connect,
+    /// Silence after which a connection is suspect.
+    patience: Duration,
+    phase: watch::Sender<Phase>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+type Round = Pin<Box<dyn Future<Output = Result<Dialed, DialError>> + Send>>;
+
+/// Why a connection is no longer the one for new sessions.
+enum Left {
+    /// It is gone; a round of attempts may be under way already.
+    Lost(Option<Round>),
+    /// Another one took its place.
+    Replaced(Dialed),
+    /// The agent stops.
+    Stopped,
+}
+
+impl Supervisor {
+    /// Prepares the supervision; `stop` closes the connection.
+    pub fn new(
+        dialer: Arc<Dialer>,
+        connect: Connect,
+        keep_alive: Duration,
+        stop: CancellationToken,
+    ) -> (Self, watch::Receiver<Phase>) {
+        let (phase, watched) = watch::channel(Phase::default());
+        let supervisor = Self {
+            dialer,
+            connect,
+            patience: keep_alive * 2 + Duration::from_millis(500),
+            phase,
+            tasks: TaskTracker::new(),
+            stop,
+        };
+        (supervisor, watched)
+    }
+
+    /// Runs until it is told to stop; then every connection is closed.
+    pub async fn run(self) {
+        let mut round = None;
+        let mut next = None;
+        loop {
+            let dialed = match next.take() {
+                Some(dialed) => dialed,
+                None => tokio::select! {
+                    biased;
+                    () = self.stop.cancelled() => break,
+                    dialed = self.establish(round.take()) => dialed,
+                },
+            };
+            self.announce(&dialed);
+            match self.stay(dialed).await {
+                Left::Lost(begun) => round = begun,
+                Left::Replaced(dialed) => next = Some(dialed),
+                Left::Stopped => break,
+            }
+        }
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.dialer.wait_idle(GOODBYE).await;
+    }
+
+    /// Tries until there is a connection.
+    async fn establish(&self, mut round: Option<Round>) -> Dialed {
+        let started = Instant::now();
+        let mut pauses = self.pauses(self.connect.retry_max.min(EARLY_PAUSE));
+        let mut late = false;
+        let mut said = None;
+        loop {
+            self.set(State::Connecting, None);
+            let attempt = round
+                .take()
+                .unwrap_or_else(|| Box::pin(self.dialer.clone().dial()));
+            let error = match attempt.await {
+                Ok(dialed) => return dialed,
+                Err(error) => error,
+            };
+            if !late && started.elapsed() > EARLY {
+                late = true;
+                pauses = self.pauses(self.connect.retry_max);
+            }
+            let text = error.to_string();
+            self.set(State::Disconnected, Some(text.clone()));
+            let pause = match error.needs_a_person() {
+                true => self.connect.retry_max,
+                false => pauses.next().unwrap_or(self.connect.retry_max),
+            };
+            if said.as_ref() == Some(&text) {
+                debug!(error = text, ?pause, "still not connected");
+            } else {
+                warn!(error = text, ?pause, "not connected to the server");
+                said = Some(text);
+            }
+            sleep(pause).await;
+        }
+    }
+
+    fn pauses(&self, most: Duration) -> impl Iterator<Item = Duration> + use<> {
+        // Jitter doubles a pause at the most.
+        ExponentialBuilder::new()
+            .with_min_delay(self.connect.retry_initial.min(most / 2))
+            .with_max_delay(most / 2)
+            .without_max_times()
+            .with_jitter()
+            .build()
+    }
+
+    fn announce(&self, dialed: &Dialed) {
+        let again = self.phase.borrow().server.is_some();
+        let (server, software, instance) = (
+            self.dialer.server(),
+            &dialed.hello.software,
+            dialed.hello.instance,
+        );
+        if again {
+            info!(
+                server,
+                software, instance, "reconnected: connected to the server again"
+            );
+        } else {
+            info!(server, software, instance, "connected to the server");
+        }
+        self.phase.send_modify(|phase| {
+            phase.state = State::Connected;
+            phase.since = Instant::now();
+            phase.server = Some(dialed.hello.clone());
+            phase.last_error = None;
+            phase.link = Some(dialed.link.clone());
+            phase.reconnects += u64::from(again);
+        });
+    }
+
+    /// Uses a connection while it is good. Cancel safe in its parts: the link itself is driven by `driver` only.
+    async fn stay(&self, dialed: Dialed) -> Left {
+        let Dialed {
+            link,
+            hello,
+            mut driver,
+        } = dialed;
+        let mut peer = link.peer();
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Heard::new(&link);
+        let mut rescue: Option<Round> = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {
+                    close(&link, driver).await;
+                    return Left::Stopped;
+                }
+                end = &mut driver => {
+                    let error = explain_end(&end).to_string();
+                    warn!(error, "connection to the server lost");
+                    self.set(State::Connecting, Some(error));
+                    return Left::Lost(rescue);
+                }
+                deadline = drained(&mut peer) => {
+                    info!(?deadline, "the server is stopping: reconnecting; running sessions go on");
+                    self.set(State::Connecting, Some("the server is stopping".into()));
+                    self.retire(link, driver);
+                    return Left::Lost(rescue);
+                }
+                dialed = wait(&mut rescue) => match dialed {
+                    Ok(dialed) => {
+                        if dialed.hello.instance == hello.instance {
+                            self.retire(link, driver);
+                        } else {
+                            // Another process: it knows none of the old sessions.
+                            link.close(CloseCode::Replaced);
+                            self.tasks.spawn(driver);
+                        }
+                        return Left::Replaced(dialed);
+                    }
+                    Err(error) => {
+                        self.note(error.to_string());
+                        let dialer = self.dialer.clone();
+                        rescue = Some(Box::pin(async move {
+                            sleep(EARLY_PAUSE).await;
+                            dialer.dial().await
+                        }));
+                    }
+                },
+                _ = look.tick() => {
+                    let silence = heard.look(&link);
+                    if silence < self.patience && rescue.take().is_some() {
+                        info!("the server is heard again: connected as before");
+                        self.phase.send_modify(|phase| {
+                            phase.state = State::Connected;
+                            phase.since = Instant::now();
+                            phase.last_error = None;
+                        });
+                    } else if silence >= self.patience && rescue.is_none() {
+                        warn!(?silence, "nothing heard from the server: connecting anew beside it");
+                        self.set(State::Suspect, Some(DialError::Silence.to_string()));
+                        rescue = Some(Box::pin(self.dialer.clone().dial()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets a connection's sessions end before it.
+    fn retire(&self, link: Arc<Link>, mut driver: Driver) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let mut look = interval(LOOK);
+            loop {
+                tokio::select! {
+                    _ = &mut driver => return,
+                    () = stop.cancelled() => break,
+                    _ = look.tick() => if link.sessions() == 0 { break },
+                }
+            }
+            close(&link, driver).await;
+        });
+    }
+
+    fn set(&self, state: State, error: Option<String>) {
+        self.phase.send_modify(|phase| {
+            if phase.state != state {
+                phase.state = state;
+                phase.since = Instant::now();
+            }
+            phase.last_error = error.or(phase.last_error.take());
+        });
+    }
+
+    fn note(&self, error: String) {
+        self.phase.send_modify(|phase| phase.last_error = Some(error));
+    }
+}
+
+/// When a connection was last heard.
+struct Heard {
+    datagrams: u64,
+    at: Instant,
+}
+
+impl Heard {
+    fn new(link: &Link) -> Self {
+        Self {
+            datagrams: link.connection().stats().udp_rx.datagrams,
+            at: Instant::now(),
+        }
+    }
+
+    /// How long it has been silent.
+    fn look(&mut self, link: &Link) -> Duration {
+        let datagrams = link.connection().stats().udp_rx.datagrams;
+        if datagrams != self.datagrams {
+            self.datagrams = datagrams;
+            self.at = Instant::now();
+        }
+        self.at.elapsed()
+    }
+}
+
+async fn wait(rescue: &mut Option<Round>) -> Result<Dialed, DialError> {
+    match rescue {
+        Some(round) => round.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Completes when the peer takes no more sessions, with the time that the running ones have. Cancel safe.
+async fn drained(peer: &mut watch::Receiver<PeerState>) -> Duration {
+    let draining = peer.wait_for(|peer| peer.draining.is_some()).await;
+    match draining.ok().and_then(|peer| peer.draining) {
+        Some(deadline) => deadline,
+        // The connection is over: its driver tells.
+        None => std::future::pending().await,
+    }
+}
+
+/// Says goodbye, gives it a moment to be sent, and closes.
+async fn close(link: &Link, mut driver: Driver) {
+    link.send_goodbye();
+    if timeout(FLUSH, &mut driver).await.is_err() {
+        link.close(CloseCode::Normal);
+        driver.await;
+    }
+}
+
+/// How often a connection is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// While a loss is fresh, pauses are short: the server is often back at once.
+const EARLY: Duration = Duration::from_secs(60);
+const EARLY_PAUSE: Duration = Duration::from_secs(1);
+const FLUSH: Duration = Duration::from_millis(50);
+const GOODBYE: Duration = Duration::from_secs(1);

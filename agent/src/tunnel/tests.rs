@@ -1,0 +1,44 @@
+use super::*;
+
+#[test]
+fn every_refusal_has_words() {
+    for code in ReplyCode::ALL {
+        let refused = |detail: &str| {
+            OpenError::Refused {
+                code: *code,
+                detail: detail.into(),
+            }
+            .to_string()
+        };
+        assert!(refused("").len() > 10, "{code}");
+        assert_eq!(refused("the server's own words"), "the server's own words");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
+    let phase = Phase {
+        state: State::Disconnected,
+        last_error: Some("no answer".into()),
+        ..Phase::default()
+    };
+    let (sender, phase) = watch::channel(phase);
+    let tunnel = Tunnel {
+        phase,
+        request_wait: Duration::from_millis(50),
+        open_timeout: Duration::from_secs(1),
+        metrics: Arc::default(),
+    };
+    let open = Open::new(
+        fluidity_wire::Kind::Connect,
+        fluidity_wire::Target::parse("a:1").unwrap(),
+    );
+    let started = Instant::now();
+    let error = tunnel.open(&open, Bytes::new()).await.unwrap_err();
+    assert!(started.elapsed() >= Duration::from_millis(50));
+    assert_eq!(
+        error.to_string(),
+        "there is no connection to the server (disconnected): no answer"
+    );
+    drop(sender);
+}
