@@ -197,6 +197,7 @@ impl Client {
         let connection = http1::Builder::new()
             .half_close(true)
             .preserve_header_case(true)
+            .title_case_headers(true)
             .auto_date_header(false)
             .header_read_timeout(None)
             .max_headers(limits.fields)

@@ -67,6 +67,7 @@ impl Upstream {
         };
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(true)
+            .title_case_headers(true)
             .max_headers(MOST_FIELDS)
             .max_buf_size(limits.head_size.max(LEAST_BUFFER))
             .handshake(TokioIo::new(io))
