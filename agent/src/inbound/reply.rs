@@ -29,7 +29,7 @@ pub(super) enum Refusal {
     Origin(#[from] OriginError),
 }
 
-/// Why an origin that was reached did not answer.
+/// Why an exchange with an origin that was reached came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum OriginError {
     #[error("the origin closed the connection before it answered")]
@@ -42,6 +42,8 @@ pub(super) enum OriginError {
     Idle,
     #[error("the tunnel was lost while the origin was to answer")]
     TunnelLost,
+    #[error("the request's body is malformed or broke off")]
+    Upload,
     #[error("the origin switched to another protocol unasked")]
     Upgraded,
 }
@@ -250,6 +252,11 @@ fn origin(error: OriginError) -> Verdict {
         OriginError::TooLarge => gateway(
             "http_response_header_section_size",
             "Is it the service that you mean?",
+        ),
+        OriginError::Upload => Verdict::new(
+            StatusCode::BAD_REQUEST,
+            "http_request_error",
+            "Check the client: the origin got a part of the request, and then a reset.",
         ),
         OriginError::Upgraded => gateway("http_upgrade_failed", "Is it the service that you mean?"),
         OriginError::Idle => Verdict::new(

@@ -306,6 +306,9 @@ fn explain(error: &hyper::Error) -> OriginError {
     if error.is_parse_too_large() {
         return OriginError::TooLarge;
     }
+    if error.is_user() {
+        return OriginError::Upload;
+    }
     if error.is_parse() {
         return OriginError::Protocol;
     }
