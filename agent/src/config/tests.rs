@@ -1,3 +1,5 @@
+//! Configurations, good and bad, and the samples in `docs/samples`.
+
 use super::*;
 
 fn load(text: &str, env: &[(&str, &str)], flags: Flags) -> Result<Settings, SettingsError> {

@@ -1,3 +1,5 @@
+//! What is said when there is no session.
+
 use super::*;
 
 #[test]

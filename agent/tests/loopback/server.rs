@@ -40,7 +40,7 @@ impl Server {
             match server_endpoint(bind, &identity, &options) {
                 Ok(endpoint) => break endpoint,
                 // The socket of the one before is about to be closed.
-                Err(error) => assert!(started.elapsed() < crate::DEADLINE, "{error:?}"),
+                Err(error) => assert!(started.elapsed() < crate::bench::DEADLINE, "{error:?}"),
             }
             std::thread::yield_now();
         };

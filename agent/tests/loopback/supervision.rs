@@ -1,6 +1,8 @@
 //! The tunnel's ups and downs.
 
-use crate::{Agent, Bench, Certificates, DEADLINE, Server};
+use crate::bench::{Agent, Bench, DEADLINE, Peer};
+use crate::certificates::Certificates;
+use crate::server::Server;
 use fluidity_agent::tunnel::State;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
@@ -39,7 +41,7 @@ async fn a_silent_server_is_suspect_before_it_is_lost_and_requests_wait() {
         .until("suspect", |phase| phase.state == State::Suspect)
         .await;
     assert!(started.elapsed() < Duration::from_secs(5));
-    let mut client = crate::Peer(tokio::net::TcpStream::connect(bench.agent.proxy).await.unwrap());
+    let mut client = Peer(tokio::net::TcpStream::connect(bench.agent.proxy).await.unwrap());
     client
         .say(format!(
             "CONNECT {} HTTP/1.1\r\n\r\n",

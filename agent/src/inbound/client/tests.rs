@@ -1,3 +1,5 @@
+//! A client on a real socket, and hyper's part played by hand.
+
 use super::super::exchange::Exchange;
 use super::*;
 use std::sync::Arc;

@@ -1,3 +1,5 @@
+//! Heads, good and bad.
+
 use super::*;
 
 const LIMITS: HeadLimits = HeadLimits {
