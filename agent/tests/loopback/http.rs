@@ -1,9 +1,9 @@
 //! Requests through the proxy.
 
-use crate::bench::{Bench, DEADLINE, Peer};
+use crate::bench::{Bench, Peer};
+use crate::server::DEAF;
 use std::io::ErrorKind::ConnectionReset;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::io::AsyncWriteExt;
 
 const GET: &str = "GET http://{}/x HTTP/1.1\r\nHost: other\r\nProxy-Authorization: Basic x\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -192,34 +192,17 @@ async fn an_answer_before_the_end_of_an_upload_arrives() {
 }
 
 #[tokio::test]
-async fn an_answer_is_not_lost_while_the_client_goes_on_sending() {
+async fn an_answer_is_not_lost_where_the_origin_stopped_reading() {
     let bench = Bench::start().await;
     for _ in 0..20 {
-        let client = bench
-            .ask("POST http://{}/ HTTP/1.1\r\nContent-Length: 100000000\r\n\r\n")
+        let mut client = bench
+            .ask(&format!(
+                "POST http://{DEAF}/ HTTP/1.1\r\nContent-Length: 10000000\r\n\r\n"
+            ))
             .await;
-        let (read, mut write) = client.0.into_split();
-        let sending = tokio::spawn(async move {
-            // Until the proxy takes no more.
-            while write.write_all(&[b'x'; 10_000]).await.is_ok() {}
-            write
-        });
-        let mut upstream = bench.accept().await;
-        upstream.head().await;
-        upstream.bytes(100_000).await;
-        upstream
-            .say("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
-            .await;
-        // With unread bytes: the origin resets.
-        drop(upstream);
-        let mut answer = vec![0; 16];
-        let mut read = read;
-        timeout(DEADLINE, read.read_exact(&mut answer))
-            .await
-            .expect("in time")
-            .unwrap();
-        assert_eq!(answer, b"HTTP/1.1 413 Con");
-        sending.abort();
+        // More than any buffer on the way: writing goes on while the answer comes.
+        let _ = client.0.write_all(&vec![b'x'; 1_000_000]).await;
+        client.through("\r\n\r\nbig").await;
     }
 }
 

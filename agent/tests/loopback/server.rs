@@ -118,6 +118,9 @@ async fn session(mut incoming: Incoming, dials: Arc<AtomicUsize>) {
         return;
     };
     dials.fetch_add(1, Ordering::SeqCst);
+    if open.target.to_string() == DEAF {
+        return deaf(incoming).await;
+    }
     let tcp = match TcpStream::connect(open.target.to_string()).await {
         Ok(tcp) => tcp,
         Err(_) => {
@@ -137,3 +140,26 @@ async fn session(mut incoming: Incoming, dials: Arc<AtomicUsize>) {
     };
     relay(tcp, bytes::Bytes::new(), session, options).await;
 }
+
+/// An origin that answers without reading, and says so first.
+async fn deaf(incoming: Incoming) {
+    let Ok((mut send, mut recv)) = incoming.accept().await else {
+        return;
+    };
+    // The request has begun; its end will find nobody.
+    let mut chunks = [bytes::Bytes::new()];
+    if recv.read(&mut chunks).await.is_err() {
+        return;
+    }
+    recv.stop(ResetCode::UpstreamReset);
+    // It thinks before it answers: time for the agent's writes to fail.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let answer = "HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig";
+    if send.write_chunk(answer.into()).await.is_ok() {
+        send.finish();
+        send.acknowledged(crate::bench::DEADLINE).await;
+    }
+}
+
+/// The target of that origin.
+pub(crate) const DEAF: &str = "127.0.0.1:9";
