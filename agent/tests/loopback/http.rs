@@ -3,6 +3,7 @@
 use crate::bench::{Bench, Peer};
 use crate::server::DEAF;
 use std::io::ErrorKind::ConnectionReset;
+use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 const GET: &str = "GET http://{}/x HTTP/1.1\r\nHost: other\r\nProxy-Authorization: Basic x\r\n\r\n";
@@ -200,10 +201,43 @@ async fn an_answer_is_not_lost_where_the_origin_stopped_reading() {
                 "POST http://{DEAF}/ HTTP/1.1\r\nContent-Length: 10000000\r\n\r\n"
             ))
             .await;
-        // More than any buffer on the way: writing goes on while the answer comes.
-        let _ = client.0.write_all(&vec![b'x'; 1_000_000]).await;
+        // An upload in pieces: some are written after the origin stopped reading.
+        for _ in 0..10 {
+            client.say([b'x'; 5_000]).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         client.through("\r\n\r\nbig").await;
     }
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_still_gets_its_answer() {
+    let bench = Bench::start().await;
+    let mut client = bench.ask(GET).await;
+    client.0.shutdown().await.unwrap();
+    let mut upstream = bench.accept().await;
+    upstream.head().await;
+    upstream.say(OK).await;
+    assert!(client.rest().await.unwrap().ends_with("\r\n\r\nok"));
+}
+
+#[tokio::test]
+async fn credentials_are_asked_for_and_kept_here() {
+    let bench = Bench::with("proxy-auth: { username: ann, password: s3cret }\n").await;
+    for line in ["CONNECT {}", "GET http://{}/"] {
+        let mut client = bench.ask(&format!("{line} HTTP/1.1\r\n\r\n")).await;
+        let head = client.head().await;
+        assert!(
+            head.starts_with("HTTP/1.1 407") && head.contains("Proxy-Authenticate: Basic"),
+            "{head}"
+        );
+    }
+    assert_eq!(bench.server.dials(), 0);
+    let _client = bench
+        .ask("GET http://{}/ HTTP/1.1\r\nProxy-Authorization: Basic YW5uOnMzY3JldA==\r\n\r\n")
+        .await;
+    let head = bench.accept().await.head().await;
+    assert!(!head.to_lowercase().contains("proxy-"), "{head}");
 }
 
 #[tokio::test]

@@ -70,6 +70,20 @@ async fn a_draining_server_keeps_its_sessions_and_gets_no_new_ones() {
 }
 
 #[tokio::test]
+async fn a_draining_server_is_not_kept_up_by_sessions_that_wait() {
+    let bench = Bench::start().await;
+    let mut client = bench.ask("GET http://{}/ HTTP/1.1\r\n\r\n").await;
+    let mut upstream = bench.accept().await;
+    upstream.head().await;
+    upstream
+        .say("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        .await;
+    client.through("\r\n\r\nok").await;
+    bench.server.drain();
+    assert_eq!(upstream.rest().await.as_deref(), Ok(""), "closed in order");
+}
+
+#[tokio::test]
 async fn a_server_of_another_ca_is_named_as_such() {
     let (ours, theirs) = (Certificates::new(), Certificates::new());
     let server = Server::start(&theirs, "127.0.0.1:0".parse().unwrap());
