@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A private internet exit: the local proxy of a Fluidity tunnel.
 #[derive(Debug, Parser)]
@@ -106,11 +107,11 @@ impl Cli {
         match self.command {
             Command::Run { settings, ports_file } => {
                 let config = settings.config()?;
-                runtime()?.block_on(crate::run(config, ports_file.as_deref()))
+                block_on(crate::run(config, ports_file.as_deref()))?
             }
             Command::Status { settings, json } => {
                 let admin = settings.load()?.admin();
-                let status = runtime()?.block_on(Status::fetch(admin))?;
+                let status = block_on(Status::fetch(admin))??;
                 print(&if json { status.json() } else { status.lines() })?;
                 Ok(ExitCode::from(u8::from(!status.is_connected())))
             }
@@ -130,10 +131,16 @@ impl Cli {
     }
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+/// Runs a future to its end. A name that is still being resolved then does not hold the process up.
+fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_timeout(LAST_MOMENT);
+    Ok(output)
 }
 
 fn print(text: &str) -> io::Result<()> {
     io::stdout().lock().write_all(text.as_bytes())
 }
+
+const LAST_MOMENT: Duration = Duration::from_millis(100);

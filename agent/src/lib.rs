@@ -51,6 +51,9 @@ pub async fn run(config: Config, ports_file: Option<&Path>) -> anyhow::Result<Ex
     let admin = AdminServer::bind(config.admin)
         .await
         .with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
+    let shutdown = Shutdown::default();
+    // Before anyone is told that the agent is there: a stop that comes early is orderly, too.
+    let signals = tokio::spawn(shutdown.listen()?);
     let proxy = listener.local_addr()?;
     if let Some(path) = ports_file {
         let bound = json!({ "proxy": proxy, "admin": admin.local_addr() });
@@ -60,8 +63,6 @@ pub async fn run(config: Config, ports_file: Option<&Path>) -> anyhow::Result<Ex
         warn!(%proxy, "the proxy can be reached by others and asks for no credentials (proxy-auth)");
     }
 
-    let shutdown = Shutdown::default();
-    let signals = tokio::spawn(shutdown.listen()?);
     let closing = CancellationToken::new();
     let metrics = Arc::new(Metrics::default());
     let dialer = Arc::new(Dialer::new(&config, &identity)?);
@@ -75,8 +76,11 @@ pub async fn run(config: Config, ports_file: Option<&Path>) -> anyhow::Result<Ex
     let admin_address = admin.local_addr();
     let admin = tokio::spawn(admin.serve(pages, closing.clone()));
     info!(%proxy, admin = %admin_address, subject = identity.subject(), "ready: proxy is listening");
-    let grace = tokio::spawn(cut_after(config.drain_grace, shutdown));
-    inbound.serve(listener, phase).await;
+    let grace = tokio::spawn(cut_after(config.drain_grace, shutdown.clone()));
+    tokio::select! {
+        () = inbound.serve(listener, phase) => {}
+        () = overdue(&shutdown) => warn!("some sessions did not end in time"),
+    }
 
     // Every session has ended, or was cut. Now the connection itself.
     grace.abort();
@@ -104,5 +108,13 @@ async fn cut_after(grace: Duration, shutdown: Shutdown) {
     shutdown.now.cancel();
 }
 
+/// Completes when what was cut should long have ended.
+async fn overdue(shutdown: &Shutdown) {
+    shutdown.now.cancelled().await;
+    sleep(CUT).await;
+}
+
+/// How long it may take to tell clients that they are cut.
+const CUT: Duration = Duration::from_secs(2);
 /// How long closing the connection may take.
 const CLOSE: Duration = Duration::from_secs(3);

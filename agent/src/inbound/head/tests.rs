@@ -185,3 +185,21 @@ fn waiting_for_a_100_needs_a_body_and_http_1_1() {
     assert!(!ask("1.1", 0));
     assert!(!ask("1.0", 4));
 }
+
+#[test]
+fn no_bytes_make_it_panic_or_read_past_their_end() {
+    let good = b"POST http://[::1]:80/a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nhello";
+    for _ in 0..20_000 {
+        let mut bytes = good.to_vec();
+        for _ in 0..rand::random_range(1..4) {
+            let at = rand::random_range(0..bytes.len());
+            bytes[at] = rand::random();
+        }
+        bytes.truncate(rand::random_range(0..=bytes.len()));
+        if let Ok(Some((length, head))) = parse(&bytes, LIMITS) {
+            let mut framing = head.framing;
+            assert!(length <= bytes.len());
+            assert!(framing.take(&bytes[length..]) <= bytes.len() - length);
+        }
+    }
+}
