@@ -4,7 +4,11 @@
 //! address; an agent is who its certificate's URI SAN `fluidity://agent/NAME` says. There is no session resumption and
 //! no 0-RTT: a handshake proves the identity as it is now. One crypto provider, aws-lc-rs, always named.
 
-use aws_lc_rs::hkdf;
+mod agent;
+
+pub use agent::{AgentId, PeerIdentityError};
+
+use aws_lc_rs::{digest, hkdf};
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -13,10 +17,12 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// The ALPN of the protocol; another number is a breaking change.
 pub const ALPN: &[u8] = b"fluidity/1";
@@ -40,10 +46,10 @@ pub enum IdentityError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file holds no PEM of the kind that is needed.
-    #[error("{} holds no {what} in PEM form", path.display())]
+    #[error("{} holds no {what} in PEM form; use the file that fluidity pki made", path.display())]
     Pem {
         /// The file.
         path: PathBuf,
@@ -59,23 +65,38 @@ pub enum IdentityError {
         mode: u32,
     },
     /// The certificate cannot be parsed.
-    #[error("{} is not a certificate that can be understood", path.display())]
+    #[error("{} holds a certificate that cannot be understood; use the file that fluidity pki made", path.display())]
     Certificate {
         /// The file.
         path: PathBuf,
     },
-    /// The certificate's time is over, or has not come.
-    #[error("{} is valid from {not_before} to {not_after}, not now; renew it with: fluidity pki renew", path.display())]
-    NotValidNow {
+    /// The certificate's time is over.
+    #[error("the certificate {} ended on {not_after}; make a new one with: fluidity pki renew", path.display())]
+    Expired {
         /// The file.
         path: PathBuf,
-        /// Start of its time.
-        not_before: String,
-        /// End of its time.
+        /// The last moment of its time.
         not_after: String,
     },
+    /// The certificate's time has not come.
+    #[error(
+        "the certificate {} is valid only from {not_before}, and here it is {now}; set this machine's clock",
+        path.display()
+    )]
+    NotYetValid {
+        /// The file.
+        path: PathBuf,
+        /// The first moment of its time.
+        not_before: String,
+        /// What the clock says.
+        now: String,
+    },
     /// The key is another certificate's.
-    #[error("the key {} does not belong to the certificate {}", key.display(), certificate.display())]
+    #[error(
+        "the key {} does not belong to the certificate {}; use the two files that were made together",
+        key.display(),
+        certificate.display()
+    )]
     Mismatch {
         /// The certificate's file.
         certificate: PathBuf,
@@ -83,13 +104,13 @@ pub enum IdentityError {
         key: PathBuf,
     },
     /// The key is of a kind that TLS cannot sign with.
-    #[error("{} is not a key that can be used", path.display())]
+    #[error("{} holds a key that TLS cannot use; make a new one with: fluidity pki renew", path.display())]
     Key {
         /// The file.
         path: PathBuf,
     },
     /// A certificate of the CA file is not one of a CA.
-    #[error("{} is not a CA certificate; use the ca.pem that fluidity pki init made", path.display())]
+    #[error("{} holds a certificate that is not a CA's; use the ca.pem that fluidity pki init made", path.display())]
     NotCa {
         /// The file.
         path: PathBuf,
@@ -98,6 +119,10 @@ pub enum IdentityError {
 
 impl Identity {
     /// Reads and checks an identity. The CA file may hold several CAs, so that one can take over from another.
+    ///
+    /// # Errors
+    /// A file that is missing or is not what it should be, a private key that others can read, a key of another
+    /// certificate, a certificate whose time is not now.
     pub fn load(certificate: &Path, key: &Path, ca: &Path) -> Result<Self, IdentityError> {
         let chain = certificates(certificate)?;
         let (not_after, subject) = check_time(certificate, &chain)?;
@@ -180,82 +205,8 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// Who an agent is: 1 to 64 of `a-z 0-9 . _ -`, the first a letter or digit.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AgentId(Arc<str>);
-
-/// Why a peer's certificate names no agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PeerIdentityError {
-    /// The peer showed no certificate.
-    #[error("the peer showed no certificate")]
-    NoCertificate,
-    /// The certificate cannot be parsed.
-    #[error("the peer's certificate cannot be parsed")]
-    Malformed,
-    /// There is no URI SAN, or more than one.
-    #[error("the peer's certificate does not name exactly one agent (URI fluidity://agent/NAME)")]
-    NotOneAgent,
-    /// The name is not allowed.
-    #[error("an agent's name is 1 to 64 of a-z, 0-9, '.', '_', '-', the first a letter or digit")]
-    BadName,
-}
-
-impl AgentId {
-    /// Parses an agent's name.
-    pub fn parse(name: &str) -> Result<Self, PeerIdentityError> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
-        let first = name
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if !first || name.len() > 64 || !name.bytes().all(allowed) {
-            return Err(PeerIdentityError::BadName);
-        }
-        Ok(Self(name.into()))
-    }
-
-    /// Reads the agent's name from the certificates that a handshake verified, the leaf first.
-    pub fn from_peer_certificates(chain: &[CertificateDer<'_>]) -> Result<Self, PeerIdentityError> {
-        let leaf = chain.first().ok_or(PeerIdentityError::NoCertificate)?;
-        let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| PeerIdentityError::Malformed)?;
-        let names = leaf
-            .subject_alternative_name()
-            .map_err(|_| PeerIdentityError::Malformed)?;
-        let mut uris = names
-            .iter()
-            .flat_map(|names| &names.value.general_names)
-            .filter_map(|name| match name {
-                GeneralName::URI(uri) => Some(*uri),
-                _ => None,
-            });
-        match (
-            uris.next().and_then(|uri| uri.strip_prefix(AGENT_URI)),
-            uris.next(),
-        ) {
-            (Some(name), None) => Self::parse(name),
-            _ => Err(PeerIdentityError::NotOneAgent),
-        }
-    }
-
-    /// The URI that a certificate of this agent carries.
-    pub fn uri(&self) -> String {
-        format!("{AGENT_URI}{}", self.0)
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for AgentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The one crypto provider of the tree, with AES-128-GCM first: it is the fastest wherever the CPU has AES.
+/// The one crypto provider of the tree, with the suite first that this CPU is fastest at. A server takes the first
+/// that its client names, so that the weaker machine of the two, as a rule the agent's, decides.
 pub fn crypto_provider() -> Arc<CryptoProvider> {
     let mut provider = provider::default_provider();
     provider.cipher_suites = vec![
@@ -263,7 +214,26 @@ pub fn crypto_provider() -> Arc<CryptoProvider> {
         provider::cipher_suite::TLS13_AES_256_GCM_SHA384,
         provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
     ];
+    if !cpu_has_aes() {
+        provider.cipher_suites.rotate_right(1);
+    }
     Arc::new(provider)
+}
+
+/// The SHA-256 fingerprint of a certificate's DER, for people to compare.
+pub fn fingerprint(certificate: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, certificate).as_ref());
+    bytes
+}
+
+fn cpu_has_aes() -> bool {
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    return std::arch::is_x86_feature_detected!("aes");
+    #[cfg(target_arch = "aarch64")]
+    return std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86", target_arch = "x86_64", target_arch = "aarch64")))]
+    return false;
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
@@ -279,24 +249,29 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityErr
 }
 
 fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
-    refuse_readable(path)?;
-    let pem = read(path)?;
+    let pem = read_private(path)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| IdentityError::Pem {
         path: path.into(),
         what: "private key",
     })
 }
 
-/// Refuses a private key that its group or others may read. Does nothing where files have no such modes.
-pub fn refuse_readable(path: &Path) -> Result<(), IdentityError> {
+/// Reads a file that holds a private key, and refuses one that its group or others may read. Where files have no
+/// such modes, it only reads.
+///
+/// # Errors
+/// [`IdentityError::Read`] and [`IdentityError::KeyReadable`].
+pub fn read_private(path: &Path) -> Result<Vec<u8>, IdentityError> {
+    let read = |source| IdentityError::Read {
+        path: path.into(),
+        source,
+    };
+    let mut file = File::open(path).map_err(read)?;
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let metadata = std::fs::metadata(path).map_err(|source| IdentityError::Read {
-            path: path.into(),
-            source,
-        })?;
-        let mode = metadata.permissions().mode() & 0o7777;
+        // The open file, not the path: what is checked is what is read.
+        let mode = file.metadata().map_err(read)?.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
             return Err(IdentityError::KeyReadable {
                 path: path.into(),
@@ -304,7 +279,9 @@ pub fn refuse_readable(path: &Path) -> Result<(), IdentityError> {
             });
         }
     }
-    Ok(())
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(read)?;
+    Ok(bytes)
 }
 
 fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
@@ -327,11 +304,18 @@ fn check_time(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(SystemTime, 
     let leaf = chain.first().ok_or_else(unparsed)?;
     let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| unparsed())?;
     let validity = leaf.validity();
-    if !validity.is_valid() {
-        return Err(IdentityError::NotValidNow {
+    let now = ASN1Time::now();
+    if now > validity.not_after {
+        return Err(IdentityError::Expired {
+            path: path.into(),
+            not_after: validity.not_after.to_string(),
+        });
+    }
+    if now < validity.not_before {
+        return Err(IdentityError::NotYetValid {
             path: path.into(),
             not_before: validity.not_before.to_string(),
-            not_after: validity.not_after.to_string(),
+            now: now.to_string(),
         });
     }
     let seconds = u64::try_from(validity.not_after.timestamp()).unwrap_or_default();
@@ -359,4 +343,5 @@ impl<T, E: fmt::Debug> ExpectSupported<T> for Result<T, E> {
     }
 }
 
-const AGENT_URI: &str = "fluidity://agent/";
+#[cfg(test)]
+mod tests;
