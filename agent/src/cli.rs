@@ -126,7 +126,10 @@ impl Cli {
                     Ok(ExitCode::SUCCESS)
                 }
             },
-            Command::Pki { command } => pki::run(command).map(|()| ExitCode::SUCCESS),
+            Command::Pki { command } => {
+                pki::run(command)?;
+                Ok(ExitCode::SUCCESS)
+            }
         }
     }
 }

@@ -8,15 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod inbound;
 pub mod metrics;
-pub mod pki {
-    #[derive(Debug, clap::Subcommand)]
-    pub enum PkiCommand {
-        Init,
-    }
-    pub fn run(_: PkiCommand) -> anyhow::Result<()> {
-        Ok(())
-    }
-}
+pub mod pki;
 pub mod status;
 pub mod tunnel;
 

@@ -1,0 +1,1 @@
+//! The private CA through its commands.
