@@ -122,19 +122,19 @@ impl Directory {
 
 /// Who may read a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Audience {
+pub(super) enum Audience {
     Owner,
     Everyone,
 }
 
 /// A file that is written, but does not have its name yet. It is removed when dropped.
-struct Draft {
+pub(super) struct Draft {
     path: PathBuf,
     target: PathBuf,
 }
 
 impl Draft {
-    fn write(target: PathBuf, text: &str, audience: Audience) -> Result<Self, PkiError> {
+    pub(super) fn write(target: PathBuf, text: &str, audience: Audience) -> Result<Self, PkiError> {
         let mut path = target.clone();
         let name = target.file_name().unwrap_or_default().to_string_lossy();
         path.set_file_name(format!(".{name}.{:016x}.tmp", rand::random::<u64>()));
@@ -160,7 +160,7 @@ impl Draft {
         Ok(draft)
     }
 
-    fn publish(self, existing: Existing) -> Result<(), PkiError> {
+    pub(super) fn publish(self, existing: Existing) -> Result<(), PkiError> {
         let published = match existing {
             Existing::Replaced => fs::rename(&self.path, &self.target),
             // Unlike a rename, a link never takes the place of a file that has come meanwhile.

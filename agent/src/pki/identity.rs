@@ -3,10 +3,11 @@
 use super::PkiError;
 use super::certificate::{AlternativeName, Certificate};
 use clap::ValueEnum;
-use fluidity_wire::Host;
 use fluidity_wire::tls::AgentId;
+use fluidity_wire::{Host, TargetError};
 use rcgen::{ExtendedKeyUsagePurpose, SanType};
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 /// At which end of the tunnel a certificate is used.
@@ -50,7 +51,12 @@ impl Identity {
     /// A server that agents know by the DNS name `name`, whose certificate is good for `others`, too.
     pub(super) fn server(name: &str, others: &[String]) -> Result<Self, PkiError> {
         let parse = |text: &str| {
-            Host::parse(text).map_err(|source| PkiError::ServerName {
+            let host = match Host::parse(text) {
+                // A target may spell its address in fewer parts; in a certificate that would be a slip.
+                Ok(Host::V4(_)) if text.parse::<Ipv4Addr>().is_err() => Err(TargetError::BadIpv4),
+                host => host,
+            };
+            host.map_err(|source| PkiError::ServerName {
                 name: text.to_owned(),
                 source,
             })
