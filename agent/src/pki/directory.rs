@@ -76,10 +76,7 @@ impl Directory {
         if let Some(parent) = self.0.parent() {
             fs::create_dir_all(parent).map_err(wrong)?;
         }
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        match builder.create(&self.0) {
+        match private_directory().create(&self.0) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && self.0.is_dir() => Ok(()),
             made => made.map_err(wrong),
         }
@@ -140,9 +137,8 @@ impl Draft {
         path.set_file_name(format!(".{name}.{:016x}.tmp", rand::random::<u64>()));
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
-        #[cfg(unix)]
         if audience == Audience::Owner {
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            close_to_others(&mut options);
         }
         let wrong = |source| PkiError::Write {
             path: target.clone(),
@@ -195,3 +191,24 @@ impl Drop for Draft {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(unix)]
+fn private_directory() -> fs::DirBuilder {
+    let mut builder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+#[cfg(unix)]
+fn close_to_others(options: &mut OpenOptions) {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+}
+
+/// Elsewhere the access list of the directory above decides.
+#[cfg(not(unix))]
+fn private_directory() -> fs::DirBuilder {
+    fs::DirBuilder::new()
+}
+
+#[cfg(not(unix))]
+fn close_to_others(_: &mut OpenOptions) {}

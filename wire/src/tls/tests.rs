@@ -76,13 +76,14 @@ impl Drop for Authority {
     }
 }
 
+#[cfg(unix)]
 fn set_mode(path: &Path, mode: u32) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
+
+#[cfg(not(unix))]
+fn set_mode(_: &Path, _: u32) {}
 
 fn server(params: &mut CertificateParams) {
     params.subject_alt_names = vec![SanType::DnsName(SERVER.try_into().unwrap())];

@@ -118,31 +118,31 @@ async fn neither_end_takes_the_others_certificate_or_another_ca() {
 
 #[tokio::test]
 async fn a_new_ca_takes_over_through_renewal_and_a_bundle() {
-    let scratch = Scratch::with_pair();
-    let old_ca = scratch.read("ca.pem");
-    let old_agent = load(&scratch, "agent-laptop").unwrap();
+    let (scratch, old) = (Scratch::with_pair(), Scratch::new());
+    fs::create_dir(&old.0).unwrap();
+    for file in scratch.files() {
+        fs::copy(scratch.path(&file), old.path(&file)).unwrap();
+    }
     scratch.must("init --force");
     assert!(scratch.must("show").contains("[OF ANOTHER CA]"));
     scratch.must("renew");
     assert!(!scratch.must("show").contains("[OF ANOTHER CA]"));
-    let server = load(&scratch, SERVER).unwrap();
-    connect(&server, &load(&scratch, "agent-laptop").unwrap(), NAME)
-        .await
-        .unwrap();
-    assert!(connect(&server, &old_agent, NAME).await.is_err());
 
-    // A server that trusts both takes agents of either, as long as they trust its own CA.
-    let bundle = format!("{old_ca}{}", scratch.read("ca.pem"));
-    fs::write(scratch.path("bundle"), bundle).unwrap();
-    let file = |name: &str| scratch.path(name);
-    let both = Identity::load(
-        &file("server-fluidity-server.pem"),
-        &file("server-fluidity-server.key"),
-        &file("bundle"),
-    );
-    assert!(
-        connect(&both.unwrap(), &load(&scratch, "agent-laptop").unwrap(), NAME)
-            .await
-            .is_ok()
-    );
+    // Without the bundle the generations do not meet.
+    let ends = |of: &Scratch| (load(of, SERVER).unwrap(), load(of, "agent-laptop").unwrap());
+    let ((old_server, old_agent), (new_server, new_agent)) = (ends(&old), ends(&scratch));
+    connect(&new_server, &new_agent, NAME).await.unwrap();
+    assert!(connect(&new_server, &old_agent, NAME).await.is_err());
+    assert!(connect(&old_server, &new_agent, NAME).await.is_err());
+
+    // With it they do, whichever is moved first.
+    let bundle = format!("{}{}", old.read("ca.pem"), scratch.read("ca.pem"));
+    fs::write(old.path("ca.pem"), &bundle).unwrap();
+    fs::write(scratch.path("ca.pem"), &bundle).unwrap();
+    for server in [&old, &scratch] {
+        for agent in [&old, &scratch] {
+            let (server, agent) = (ends(server).0, ends(agent).1);
+            connect(&server, &agent, NAME).await.unwrap();
+        }
+    }
 }
