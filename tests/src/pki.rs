@@ -56,9 +56,14 @@ impl TestPki {
         self.scratch.path()
     }
 
-    /// A file of the CA.
+    /// A file of the CA, by whose it is: `ca.pem`, `laptop.key` (an agent's), `fluidity-server.pem`.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+        let role = match name.rsplit_once('.') {
+            Some(("ca", _)) => "",
+            Some((SERVER_NAME, _)) => "server-",
+            _ => "agent-",
+        };
+        self.scratch.path().join(format!("{role}{name}"))
     }
 
     /// The `identity` section for `name`.
