@@ -1,6 +1,6 @@
 //! The command line of `fluidity`.
 
-use crate::config::{Config, Flags, Settings};
+use crate::config::{Config, Flags, SCHEMA, Settings};
 use crate::pki::{self, PkiCommand};
 use crate::status::Status;
 use clap::{Args, Parser, Subcommand};
@@ -59,6 +59,8 @@ enum ConfigCommand {
         #[command(flatten)]
         settings: SettingsArgs,
     },
+    /// Print a table of every key, its default and its variable, in Markdown.
+    Keys,
 }
 
 /// Where settings come from; flags win over FLUIDITY_… variables, those over the file.
@@ -123,6 +125,10 @@ impl Cli {
                 }
                 ConfigCommand::Show { settings } => {
                     print(&settings.load()?.render())?;
+                    Ok(ExitCode::SUCCESS)
+                }
+                ConfigCommand::Keys => {
+                    print(&SCHEMA.markdown())?;
                     Ok(ExitCode::SUCCESS)
                 }
             },
