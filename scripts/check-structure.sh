@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-Usage: scripts/check-structure.sh [rules|keys]
+Usage: scripts/check-structure.sh [rules|keys|write-keys]
 
   rules   (default) needs no build:
             * agent -> {daemon, wire} <- server; wire and daemon do not know each other; the tests know all
@@ -12,7 +12,9 @@ Usage: scripts/check-structure.sh [rules|keys]
             * main.rs at most 60 lines, no file over 500 (a warning from 450), each file says what it is for
             * no vague file names, bare QUIC streams only in wire, no unbounded channels, statuses only in reply.rs
             * every file that the documents link to or name exists
-  keys    needs the debug binaries: docs/configuration.md lists exactly the keys that they know
+  keys    needs the debug binaries: docs/configuration.md has exactly the keys, defaults and variables that they know
+  write-keys
+          needs the debug binaries: writes their tables of keys into docs/configuration.md
 
 Prints every violation, then exits 1 if there was one.
 TXT
@@ -31,6 +33,10 @@ main() {
             document_links
             ;;
         keys) documented_keys ;;
+        write-keys)
+            write_keys
+            return
+            ;;
         -h | --help | help)
             usage
             return
@@ -66,9 +72,9 @@ dependency_direction() {
 may_depend() {
     local crate=$1 allowed=" $2 " tree found
     tree=$(cargo tree --locked -p "$crate" --depth 1 --edges normal,build,dev --target all --prefix none --format '{p}')
-    for found in $(awk '{ print $1 }' <<<"$tree" | grep '^fluidity-' | sort -u); do
+    while read -r found; do
         [[ $found == "$crate" || $allowed == *" $found "* ]] || violation "$crate must not depend on $found"
-    done
+    done < <(awk '/^fluidity-/ { print $1 }' <<<"$tree" | sort -u)
 }
 
 # Asks per platform: quinn-proto names ring for wasm32, which is not one of ours (deny.toml has the same list).
@@ -149,23 +155,72 @@ forbid() {
 
 # ---- documents
 
-# Relative links, and names in backquotes that are plainly files of the repository.
+# shellcheck disable=SC2016 # the backquotes are those of Markdown
+# Relative links, links to headings, and names in backquotes that are plainly files of the repository.
 document_links() {
-    local document target
+    local document target file names='`(agent|server|wire|tests|scripts|docs)/[A-Za-z0-9_./-]+[.](rs|sh|md|yaml|toml|txt)`'
     while read -r document; do
+        [[ -f $document ]] || continue
         while read -r target; do
-            [[ -e $(dirname "$document")/$target ]] || violation "$document links to $target, which does not exist"
-        done < <(grep -oE '\]\([^)#: ]+' "$document" | sed 's/^](//' | sort -u)
+            [[ $target =~ ^[a-z]+: ]] && continue
+            file=${target%%#*}
+            file=${file:+$(dirname "$document")/$file}
+            file=${file:-$document}
+            if [[ ! -e $file ]]; then
+                violation "$document links to $target, which does not exist"
+            elif [[ $target == *#* && $file == *.md ]] && ! headings "$file" | grep -qxF -- "${target#*#}"; then
+                violation "$document links to $target, but $file has no such heading"
+            fi
+        done < <(grep -oE '\]\([^) ]+' "$document" | sed 's/^](//' | sort -u)
         while read -r target; do
             [[ -e $target ]] || violation "$document names $target, which does not exist"
-        done < <(grep -oE '`(agent|server|wire|tests|scripts|docs)/[A-Za-z0-9_./-]+\.(rs|sh|md|yaml|toml|txt)`' "$document" |
-            tr -d '`' | sort -u)
+        done < <(grep -oE "$names" "$document" | tr -d '`' | sort -u)
     done < <(git ls-files --cached --others --exclude-standard -- '*.md')
 }
 
-documented_keys() {
-    violation "not written yet"
+# shellcheck disable=SC2016 # the backquotes are those of Markdown
+# The anchors of a document's headings, as they are on the web: lower case, no punctuation, hyphens for spaces.
+headings() {
+    sed -n '/^[`]\{3\}/,/^[`]\{3\}/d; s/^##* //p' "$1" | tr '[:upper:]' '[:lower:]' | sed 's/[^a-z0-9 _-]//g; s/ /-/g'
 }
 
+# ---- keys
+
+# The tables stand between marks; what is between them is what `PROGRAM config keys` prints, to the letter.
+documented_keys() {
+    local program printed written
+    for program in "${PROGRAMS[@]}"; do
+        printed=$(printed_keys "$program")
+        written=$(sed -n "/^<!-- keys of $program -->\$/,/^<!-- end of keys -->\$/p" "$KEYS_DOCUMENT" | sed '1d;$d')
+        if [[ $printed != "$written" ]]; then
+            violation "$KEYS_DOCUMENT does not list the keys of $program as they are: scripts/check-structure.sh write-keys"
+            diff <(echo "$written") <(echo "$printed") >&2 || true
+        fi
+    done
+}
+
+write_keys() {
+    local program
+    for program in "${PROGRAMS[@]}"; do
+        grep -qx "<!-- keys of $program -->" "$KEYS_DOCUMENT" || violation "$KEYS_DOCUMENT has no mark for the keys of $program"
+        printed_keys "$program" >"$KEYS_DOCUMENT.keys"
+        awk -v mark="<!-- keys of $program -->" -v keys="$KEYS_DOCUMENT.keys" '
+            $0 == "<!-- end of keys -->" { inside = 0 }
+            !inside { print }
+            $0 == mark { inside = 1; while ((getline line < keys) > 0) print line }
+        ' "$KEYS_DOCUMENT" >"$KEYS_DOCUMENT.new"
+        rm "$KEYS_DOCUMENT.keys"
+        mv "$KEYS_DOCUMENT.new" "$KEYS_DOCUMENT"
+    done
+}
+
+printed_keys() {
+    local target
+    target=$(cargo metadata --locked --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+    "$target/debug/$1" config keys
+}
+
+readonly KEYS_DOCUMENT=docs/configuration.md
+readonly PROGRAMS=(fluidity fluidity-server)
 violations=0
 main "$@"

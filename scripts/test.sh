@@ -46,6 +46,8 @@ main() {
     cache=${FLUIDITY_CACHE:-${HOME:?}/.cache/fluidity}
     if [[ ${CI:-} == true ]]; then
         export CARGO_INCREMENTAL=0 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+        # A property test that fails would note its case beside the source.
+        export PROPTEST_DISABLE_FAILURE_PERSISTENCE=true PYTHONDONTWRITEBYTECODE=1
     fi
     mkdir -p "$cache"
     nextest_log=$(mktemp "$cache/nextest.XXXXXX")
@@ -65,6 +67,7 @@ main() {
     section "structure" ./scripts/check-structure.sh
     section "clippy" clippy
     section "licences, bans, sources" licences
+    checked_licences=1
     section "build" cargo build --locked --workspace --bins --examples
     section "sample configurations" sample_configs
     section "documented keys" ./scripts/check-structure.sh keys
@@ -93,25 +96,37 @@ section() {
     local took=$((SECONDS - began))
     if ((status != 0)); then
         lines+=("$(printf 'FAIL  %-26s %4d s  (exit code %d)' "$name" "$took" "$status")")
+        failed=$name
         exit 1
     fi
     lines+=("$(printf 'ok    %-26s %4d s' "$name" "$took")")
 }
 
+# What ran and how it went. The test runner's own summary comes last, unless a later section is what failed.
 summary() {
     local status=$?
     printf '\n==== summary\n'
     if ((${#lines[@]})); then printf '%s\n' "${lines[@]}"; fi
     if [[ -n $running ]]; then printf 'CUT   %s\n' "$running"; fi
-    # nextest's own last lines: what ran, and which failed.
-    sed 's/\x1b\[[0-9;]*m//g' "$nextest_log" | awk '/^ +Summary \[/ { seen = 1 } seen' | head -n 40
-    rm -f "$nextest_log"
     if ((status == 0)); then
-        printf 'All sections passed in %d s. Security advisories were NOT checked (that needs the network): cargo deny check advisories\n' \
-            $((SECONDS - started))
+        printf 'All sections passed in %d s.\n' $((SECONDS - started))
+        if [[ -n $checked_licences ]]; then
+            echo 'Security advisories were NOT checked (that needs the network): cargo deny check advisories'
+        fi
+        tests_summary
+    elif [[ $failed == tests || $failed == "unit tests" ]]; then
+        printf 'FAILED after %d s: %s\n' $((SECONDS - started)) "$failed"
+        tests_summary
     else
-        printf 'FAILED after %d s\n' $((SECONDS - started))
+        tests_summary
+        printf 'FAILED after %d s: %s\n' $((SECONDS - started)) "${failed:-cut}"
     fi
+    rm -f "$nextest_log"
+}
+
+# nextest's own last lines: how many ran, and which failed.
+tests_summary() {
+    sed 's/\x1b\[[0-9;]*m//g' "$nextest_log" | awk '/^ +Summary \[/ { seen = 1 } seen' | tail -n 60
 }
 
 install_tools() {
@@ -180,7 +195,8 @@ install_cargo_tool() {
     fi
     echo "Building $name $version (a few minutes, once)"
     CARGO_TARGET_DIR=$cache/tools-target cargo install --quiet --locked --version "$version" --root "$cache/cargo" "$name"
-    rm -rf "$cache/tools-target"
+    # Only to save space: what is left would be used again.
+    rm -rf "$cache/tools-target" || true
 }
 
 clippy() {
@@ -235,8 +251,10 @@ fuzz_targets() {
 quickstart() {
     local state
     state=$(mktemp -d)
+    # The section has a shell of its own, and this is its last act, whatever becomes of it.
+    # shellcheck disable=SC2064 # the directory as it is now
+    trap "rm -rf '$state'" EXIT
     FLUIDITY_PROFILE=debug ./scripts/quickstart.sh --once --port 0 --state "$state"
-    rm -rf "$state"
 }
 
 target_dir() {
@@ -248,6 +266,6 @@ fail() {
     exit 1
 }
 
-cache='' nextest_log='' started=0 running=''
+cache='' nextest_log='' started=0 running='' failed='' checked_licences=''
 lines=()
 main "$@"
