@@ -12,6 +12,7 @@ pub mod link;
 pub mod message;
 pub mod quic;
 pub mod relay;
+mod socket;
 mod stream;
 pub mod target;
 pub mod tls;

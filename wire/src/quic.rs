@@ -4,10 +4,11 @@
 //! packets of connections it no longer knows with a stateless reset (RFC 9000 §10.3), and agents notice at once.
 
 use crate::credit::{MAX_WINDOW, Pool};
+use crate::socket::Ungrouped;
 use crate::tls::Identity;
 use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, Runtime, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
@@ -119,7 +120,9 @@ fn open(
         }
         socket.bind(&bind.into())?;
         widen(&socket);
-        Endpoint::new(config, server, socket.into(), Arc::new(TokioRuntime))
+        let runtime = Arc::new(TokioRuntime);
+        let socket = Ungrouped::new(runtime.wrap_udp_socket(socket.into())?);
+        Endpoint::new_with_abstract_socket(config, server, socket, runtime)
     };
     bound().map_err(|source| QuicError::Bind {
         address: bind,
