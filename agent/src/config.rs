@@ -4,13 +4,12 @@ mod file;
 mod keys;
 
 use file::{File, HOUR, connect, limits, proxy_auth, quic};
-use fluidity_daemon::logs::LogFormat;
+use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Layers, Resolved, Schema, SettingsError};
 use fluidity_daemon::units::HumanDuration;
 use fluidity_wire::Target;
 use keys::KEYS;
-use serde::Deserialize;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -112,29 +111,6 @@ pub struct Limits {
     pub session_idle: Duration,
     /// Bytes that the windows of all sessions may grow by.
     pub window_memory: u64,
-}
-
-/// The log.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Log {
-    /// A level or filter.
-    pub level: LogLevel,
-    /// Text or JSON.
-    pub format: LogFormat,
-}
-
-/// A level or filter that the log understands.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct LogLevel(pub String);
-
-impl TryFrom<String> for LogLevel {
-    type Error = fluidity_daemon::logs::LogError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        fluidity_daemon::logs::check(&text).map(|()| Self(text))
-    }
 }
 
 /// Values from the command line; each wins over all other layers.

@@ -1,6 +1,7 @@
 //! The file as it is written, and its way to the typed configuration: what must be set is set, what has bounds is in them.
 
-use super::{Connect, Limits, Log, ProxyAuth, Quic};
+use super::{Connect, Limits, ProxyAuth, Quic};
+use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Origins, SettingsError};
 use fluidity_daemon::units::{ByteSize, HumanDuration};

@@ -29,6 +29,29 @@ impl fmt::Display for LogFormat {
     }
 }
 
+/// The `log` section of a daemon's configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Log {
+    /// A level or filter.
+    pub level: LogLevel,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// A level or filter that the log understands.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct LogLevel(pub String);
+
+impl TryFrom<String> for LogLevel {
+    type Error = LogError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        check(&text).map(|()| Self(text))
+    }
+}
+
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -48,7 +71,7 @@ pub enum LogError {
 }
 
 /// Checks a level or filter such as `info` or `info,fluidity_server=debug`.
-pub fn check(directives: &str) -> Result<(), LogError> {
+fn check(directives: &str) -> Result<(), LogError> {
     filter(directives).map(drop)
 }
 
