@@ -1,1 +1,171 @@
-//! placeholder
+//! The Fluidity server: it takes sessions from agents, decides whether they may, dials their targets and relays.
+//!
+//! One byte's way: [`accept`] takes the connection, [`connection`] knows whose it is, [`session`] reads what is wanted,
+//! [`policy`] permits it, [`dial`] reaches it, `fluidity_wire::relay` carries the bytes. Around it: [`config`],
+//! [`roster`] (who is here), [`admin`], [`metrics`]. It never parses HTTP.
+
+pub mod accept;
+pub mod admin;
+pub mod breaker;
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod dial;
+pub mod metrics;
+pub mod policy;
+pub mod resolve;
+pub mod roster;
+pub mod session;
+
+use admin::Pages;
+use anyhow::Context;
+use breaker::Breakers;
+use config::Config;
+use connection::House;
+use dial::Dialer;
+use fluidity_daemon::admin::AdminServer;
+use fluidity_daemon::shutdown::Shutdown;
+use fluidity_daemon::{logs, ports};
+use fluidity_wire::quic::{QuicOptions, server_endpoint};
+use fluidity_wire::tls::Identity;
+use fluidity_wire::{CloseCode, Hello, LinkOptions};
+use metrics::Metrics;
+use quinn::Endpoint;
+use resolve::Resolver;
+use roster::Roster;
+use serde_json::json;
+use session::Services;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+/// Runs the server until it is told to stop: bind, serve, drain, close.
+///
+/// # Errors
+/// What keeps it from starting.
+pub async fn run(config: Config, ports_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    logs::init(&config.log.level.0, config.log.format)?;
+    let paths = &config.identity;
+    let identity = Identity::load(&paths.certificate, &paths.key, &paths.ca)?;
+    let admin = AdminServer::bind(config.admin)
+        .await
+        .with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
+    let endpoint = bind(&config, &identity)?;
+    let shutdown = Shutdown::default();
+    // Before anyone is told that the server is there: a stop that comes early is orderly, too.
+    let signals = tokio::spawn(shutdown.listen()?);
+    let house = Arc::new(house(&config, shutdown.clone())?);
+    let quic = endpoint.local_addr()?;
+    if let Some(path) = ports_file {
+        let bound = json!({ "quic": quic, "admin": admin.local_addr() });
+        ports::write(path, &bound).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+
+    let closing = CancellationToken::new();
+    let admin_address = admin.local_addr();
+    let pages = Arc::new(Pages::new(house.clone()));
+    let admin = tokio::spawn(admin.serve(pages, closing.clone()));
+    info!(%quic, admin = %admin_address, subject = identity.subject(), "ready: serving agents");
+    let grace = tokio::spawn(cut_after(config.drain_grace, shutdown.clone()));
+    let accept = accept::accept(endpoint.clone(), house, shutdown.draining.clone());
+    tokio::select! {
+        () = accept => {}
+        () = overdue(&shutdown) => warn!("some sessions did not end in time"),
+    }
+
+    grace.abort();
+    endpoint.close(
+        CloseCode::ShuttingDown.into(),
+        CloseCode::ShuttingDown.name().as_bytes(),
+    );
+    closing.cancel();
+    let closed = async {
+        endpoint.wait_idle().await;
+        // A task that panicked has said so.
+        let _ = admin.await;
+    };
+    if timeout(CLOSE, closed).await.is_err() {
+        warn!("some connections did not close in time");
+    }
+    signals.abort();
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bind(config: &Config, identity: &Identity) -> anyhow::Result<Endpoint> {
+    let options = QuicOptions {
+        idle_timeout: config.idle_timeout,
+        // The agents' part: a server that asks would keep connections of sleeping laptops.
+        keep_alive: None,
+        // A session too many is told so, and does not wait for a stream.
+        max_sessions: config.limits.sessions_per_agent.saturating_add(SPARE_STREAMS),
+        pool: config.limits.window_memory,
+    };
+    let refused = match server_endpoint(config.listen, identity, &options) {
+        Ok(endpoint) => return Ok(endpoint),
+        Err(refused) => refused,
+    };
+    // `[::]` is the default, and not every machine has IPv6.
+    if config.listen.ip() == Ipv6Addr::UNSPECIFIED {
+        let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.listen.port()));
+        if let Ok(endpoint) = server_endpoint(listen, identity, &options) {
+            warn!(%listen, "no IPv6 here: serving IPv4 only");
+            return Ok(endpoint);
+        }
+    }
+    Err(refused).with_context(|| format!("cannot serve QUIC on {} (listen)", config.listen))
+}
+
+fn house(config: &Config, shutdown: Shutdown) -> anyhow::Result<House> {
+    let resolver = Resolver::new(&config.resolver).context("cannot resolve names (dns)")?;
+    let dialer = Dialer::new(resolver, config.dial, Breakers::new(config.breaker));
+    let hello = Hello {
+        instance: rand::random(),
+        software: concat!("fluidity-server/", env!("CARGO_PKG_VERSION")).to_owned(),
+        max_sessions: config.limits.sessions_per_agent,
+    };
+    Ok(House {
+        roster: Roster::new(config.limits),
+        services: Arc::new(Services {
+            policy: config.policy.clone(),
+            dialer,
+            metrics: Arc::new(Metrics::default()),
+            open_timeout: config.limits.open_timeout,
+            session_idle: config.limits.session_idle,
+            shutdown,
+        }),
+        link: LinkOptions {
+            hello,
+            pool: config.limits.window_memory,
+        },
+        drain_grace: config.drain_grace,
+    })
+}
+
+/// Cuts what still runs when the grace after a stop is over.
+async fn cut_after(grace: Duration, shutdown: Shutdown) {
+    shutdown.draining.cancelled().await;
+    tokio::select! {
+        () = sleep(grace) => info!("the grace is over: cutting what still runs"),
+        () = shutdown.now.cancelled() => {}
+    }
+    shutdown.now.cancel();
+}
+
+/// Completes when what was cut should long have ended.
+async fn overdue(shutdown: &Shutdown) {
+    shutdown.now.cancelled().await;
+    sleep(CUT).await;
+}
+
+/// Streams beyond an agent's sessions.
+const SPARE_STREAMS: u32 = 64;
+/// How long it may take to tell agents that their sessions are cut.
+const CUT: Duration = Duration::from_secs(2);
+/// How long closing the connections may take.
+const CLOSE: Duration = Duration::from_secs(3);

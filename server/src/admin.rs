@@ -1,0 +1,93 @@
+//! What the server shows on its admin listener.
+
+use crate::connection::House;
+use crate::metrics::Now;
+use crate::roster::Connected;
+use fluidity_daemon::admin::{AdminPages, Health};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::time::Instant;
+
+/// The server's pages.
+#[derive(Debug)]
+pub struct Pages {
+    house: Arc<House>,
+    started: Instant,
+}
+
+impl Pages {
+    /// Pages of this house.
+    pub fn new(house: Arc<House>) -> Self {
+        Self {
+            house,
+            started: Instant::now(),
+        }
+    }
+
+    fn state(&self) -> &'static str {
+        match self.house.services.shutdown.draining.is_cancelled() {
+            true => "draining",
+            false => "serving",
+        }
+    }
+}
+
+impl AdminPages for Pages {
+    fn health(&self) -> Health {
+        Health::Well(json!({ "status": "ok" }))
+    }
+
+    fn ready(&self) -> Health {
+        let said = json!({ "state": self.state() });
+        match self.house.services.shutdown.draining.is_cancelled() {
+            true => Health::Unwell(said),
+            false => Health::Well(said),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        let House { roster, services, .. } = self.house.as_ref();
+        services.metrics.render(Now {
+            connections: roster.connections(),
+            sessions: roster.sessions(),
+            failing: services.dialer.breakers().failing(),
+            draining: u8::from(services.shutdown.draining.is_cancelled()),
+        })
+    }
+
+    fn status(&self) -> Value {
+        let House {
+            roster,
+            services,
+            link,
+            ..
+        } = self.house.as_ref();
+        let moved = services.metrics.moved();
+        let connections: Vec<_> = roster.connected().iter().map(connection).collect();
+        json!({
+            "state": self.state(),
+            "since_seconds": self.started.elapsed().as_secs(),
+            // As text: JSON readers round numbers beyond 2^53.
+            "instance": format!("{:016x}", link.hello.instance),
+            "connections": connections,
+            "sessions": { "active": roster.sessions(), "total": services.metrics.sessions_started() },
+            "bytes": {
+                "up": moved.inward.load(Ordering::Relaxed),
+                "down": moved.outward.load(Ordering::Relaxed),
+            },
+            "targets_failing": services.dialer.breakers().failing(),
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    }
+}
+
+fn connection(connected: &Connected) -> Value {
+    json!({
+        "id": connected.id,
+        "agent": connected.agent.as_str(),
+        "peer": connected.peer.to_string(),
+        "since_seconds": connected.since.elapsed().as_secs(),
+        "sessions": connected.sessions,
+    })
+}

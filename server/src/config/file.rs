@@ -1,0 +1,190 @@
+//! The file as it is written, and its way to the typed configuration: what must be set is set, what has bounds is in them.
+
+use super::{Config, IdentityPaths, Limits};
+use crate::breaker::BreakerOptions;
+use crate::dial::DialOptions;
+use crate::policy::{DefaultAction, Policy, Rule};
+use crate::resolve::{NameServer, ResolverOptions};
+use fluidity_daemon::logs::Log;
+use fluidity_daemon::settings::{Origins, SettingsError};
+use fluidity_daemon::units::{ByteSize, HumanDuration};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The file, value by value.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct File {
+    listen: SocketAddr,
+    pub(super) admin: SocketAddr,
+    #[serde(default)]
+    identity: FileIdentity,
+    policy: FilePolicy,
+    dns: FileDns,
+    dial: FileDial,
+    breaker: FileBreaker,
+    quic: FileQuic,
+    limits: FileLimits,
+    drain_grace: HumanDuration,
+    log: Log,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileIdentity {
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    ca: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FilePolicy {
+    default: DefaultAction,
+    allow: Vec<Rule>,
+    deny: Vec<Rule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileDns {
+    servers: Vec<NameServer>,
+    timeout: HumanDuration,
+    cache_entries: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileDial {
+    timeout: HumanDuration,
+    attempts: usize,
+    retry_initial: HumanDuration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileBreaker {
+    failures: u32,
+    open_for: HumanDuration,
+    targets: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileQuic {
+    idle_timeout: HumanDuration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileLimits {
+    connections: u32,
+    connections_per_agent: u32,
+    sessions: u32,
+    sessions_per_agent: u32,
+    open_timeout: HumanDuration,
+    session_idle: HumanDuration,
+    window_memory: ByteSize,
+}
+
+impl File {
+    pub(super) fn config(self, origins: &Origins) -> Result<Config, SettingsError> {
+        let path = |key: &str, path: Option<PathBuf>| {
+            let path = path.ok_or_else(|| origins.missing(key))?;
+            Ok::<_, SettingsError>(origins.relative(key, &path))
+        };
+        Ok(Config {
+            listen: self.listen,
+            admin: self.admin,
+            identity: IdentityPaths {
+                certificate: path("identity.certificate", self.identity.certificate)?,
+                key: path("identity.key", self.identity.key)?,
+                ca: path("identity.ca", self.identity.ca)?,
+            },
+            policy: Policy::new(self.policy.default, self.policy.allow, self.policy.deny),
+            resolver: resolver(self.dns, origins)?,
+            dial: dial(&self.dial, origins)?,
+            breaker: breaker(&self.breaker, origins)?,
+            idle_timeout: time(
+                origins,
+                "quic.idle-timeout",
+                self.quic.idle_timeout,
+                SECOND..=HOUR,
+            )?,
+            limits: limits(&self.limits, origins)?,
+            drain_grace: time(
+                origins,
+                "drain-grace",
+                self.drain_grace,
+                HumanDuration::secs(0)..=HOUR,
+            )?,
+            log: self.log,
+        })
+    }
+}
+
+fn resolver(file: FileDns, origins: &Origins) -> Result<ResolverOptions, SettingsError> {
+    Ok(ResolverOptions {
+        servers: file.servers,
+        timeout: time(origins, "dns.timeout", file.timeout, TENTH..=MINUTE)?,
+        cache_entries: origins.within("dns.cache-entries", file.cache_entries, 0..=1_000_000)?,
+    })
+}
+
+fn dial(file: &FileDial, origins: &Origins) -> Result<DialOptions, SettingsError> {
+    Ok(DialOptions {
+        timeout: time(origins, "dial.timeout", file.timeout, TENTH..=HOUR)?,
+        attempts: origins.within("dial.attempts", file.attempts, 1..=10)?,
+        retry_initial: time(
+            origins,
+            "dial.retry-initial",
+            file.retry_initial,
+            HumanDuration::millis(10)..=MINUTE,
+        )?,
+    })
+}
+
+fn breaker(file: &FileBreaker, origins: &Origins) -> Result<BreakerOptions, SettingsError> {
+    Ok(BreakerOptions {
+        failures: origins.within("breaker.failures", file.failures, 1..=1000)?,
+        open_for: time(origins, "breaker.open-for", file.open_for, SECOND..=MINUTE)?,
+        targets: origins.within("breaker.targets", file.targets, 1..=1_000_000)?,
+    })
+}
+
+fn limits(file: &FileLimits, origins: &Origins) -> Result<Limits, SettingsError> {
+    let count = |key, value| origins.within(key, value, 1..=1_000_000);
+    let most = ByteSize::mib(16 * 1024);
+    Ok(Limits {
+        connections: count("limits.connections", file.connections)?,
+        connections_per_agent: count("limits.connections-per-agent", file.connections_per_agent)?,
+        sessions: count("limits.sessions", file.sessions)?,
+        sessions_per_agent: count("limits.sessions-per-agent", file.sessions_per_agent)?,
+        open_timeout: time(origins, "limits.open-timeout", file.open_timeout, TENTH..=HOUR)?,
+        session_idle: time(origins, "limits.session-idle", file.session_idle, TENTH..=DAY)?,
+        window_memory: origins
+            .within(
+                "limits.window-memory",
+                file.window_memory,
+                ByteSize::mib(1)..=most,
+            )?
+            .0,
+    })
+}
+
+fn time(
+    origins: &Origins,
+    key: &str,
+    value: HumanDuration,
+    bounds: std::ops::RangeInclusive<HumanDuration>,
+) -> Result<Duration, SettingsError> {
+    Ok(origins.within(key, value, bounds)?.0)
+}
+
+const TENTH: HumanDuration = HumanDuration::millis(100);
+const SECOND: HumanDuration = HumanDuration::secs(1);
+const MINUTE: HumanDuration = HumanDuration::secs(60);
+const HOUR: HumanDuration = HumanDuration::secs(3600);
+const DAY: HumanDuration = HumanDuration::secs(24 * 3600);

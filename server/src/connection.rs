@@ -1,0 +1,148 @@
+//! One agent's connection: who it is, its sessions, its end.
+//!
+//! Tasks: this future drives the link's control streams itself and owns every session's task; it ends after the last
+//! of them. Order of an orderly stop: `Drain` is sent, sessions end or are cut, `Goodbye`, close.
+
+use crate::roster::{Full, Guest, Roster};
+use crate::session::{self, Services};
+use fluidity_wire::tls::AgentId;
+use fluidity_wire::{CloseCode, Link, LinkEnd, LinkOptions, Reply, ReplyCode};
+use quinn::Connection;
+use rustls_pki_types::CertificateDer;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, info, info_span, warn};
+
+/// What every connection needs.
+#[derive(Debug)]
+pub struct House {
+    /// Who is here.
+    pub roster: Arc<Roster>,
+    /// What sessions need.
+    pub services: Arc<Services>,
+    /// What is said to every agent.
+    pub link: LinkOptions,
+    /// How long sessions may go on after a stop was asked for.
+    pub drain_grace: Duration,
+}
+
+/// Serves a connection whose handshake is over.
+pub async fn serve(connection: Connection, house: Arc<House>) {
+    let metrics = &house.services.metrics;
+    let peer = connection.remote_address();
+    let guest = match admit(&connection, &house.roster) {
+        Ok(guest) => guest,
+        Err(rejected) => {
+            warn!(peer.addr = %peer, reason = rejected.reason, "connection rejected");
+            metrics.connection_rejected(rejected.reason);
+            let code = rejected.code;
+            return connection.close(code.into(), code.name().as_bytes());
+        }
+    };
+    metrics.connection_accepted();
+    let span = info_span!("connection", id = guest.id(), peer.addr = %peer, agent = %guest.agent());
+    attend(connection, Arc::new(guest), house).instrument(span).await;
+}
+
+struct Rejected {
+    code: CloseCode,
+    reason: &'static str,
+}
+
+fn admit(connection: &Connection, roster: &Arc<Roster>) -> Result<Guest, Rejected> {
+    let certificates = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
+        .unwrap_or_default();
+    let agent = AgentId::from_peer_certificates(&certificates).map_err(|error| {
+        debug!(%error, "no agent");
+        Rejected {
+            code: CloseCode::Refused,
+            reason: "no-agent-name",
+        }
+    })?;
+    let peer = connection.remote_address();
+    roster.admit(&agent, peer).map_err(|full| Rejected {
+        code: CloseCode::TooManyConnections,
+        reason: match full {
+            Full::Server => "too-many-connections",
+            Full::Agent => "too-many-connections-of-the-agent",
+        },
+    })
+}
+
+async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
+    info!("agent connected");
+    let shutdown = &house.services.shutdown;
+    let (link, driver) = Link::start(connection, house.link.clone());
+    let mut driver = pin!(driver);
+    let sessions = TaskTracker::new();
+    // Of this connection alone: when it is gone, no session of it may go on dialling.
+    let cut = shutdown.now.child_token();
+    let _cut_at_the_end = cut.clone().drop_guard();
+    let mut draining = false;
+    let end = loop {
+        tokio::select! {
+            biased;
+            end = &mut driver => break end,
+            () = shutdown.draining.cancelled(), if !draining => {
+                draining = true;
+                link.send_drain(house.drain_grace);
+                sessions.close();
+            }
+            // Closed, and the last session ended. An agent that knows of the drain closes by itself then.
+            () = sessions.wait(), if draining => break close(&link, driver.as_mut(), &sessions).await,
+            accepted = link.accept() => match accepted {
+                Ok(incoming) => {
+                    let span = info_span!("session", id = incoming.id());
+                    let (guest, services) = (guest.clone(), house.services.clone());
+                    let serve = session::serve(incoming, guest, services, cut.clone());
+                    sessions.spawn(serve.instrument(span));
+                }
+                // The driver says why.
+                Err(_) => break driver.as_mut().await,
+            },
+        }
+    };
+    match &end {
+        LinkEnd::Protocol(reason) => warn!(reason, "the agent broke the protocol"),
+        LinkEnd::Connection(error) => info!(reason = %error, "agent disconnected"),
+    }
+    cut.cancel();
+    sessions.close();
+    sessions.wait().await;
+}
+
+/// Gives the agent a moment to close, refusing what it still asks for, then closes.
+async fn close(
+    link: &Link,
+    mut driver: Pin<&mut (impl Future<Output = LinkEnd> + Send)>,
+    sessions: &TaskTracker,
+) -> LinkEnd {
+    let late = async {
+        while let Ok(incoming) = link.accept().await {
+            let reply = Reply::refusal(ReplyCode::Draining, "the server is stopping");
+            sessions.spawn(incoming.refuse(reply, LINGER));
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        end = &mut driver => return end,
+        () = late => {}
+        () = sleep(LINGER) => {}
+    }
+    link.send_goodbye();
+    if let Ok(end) = timeout(FLUSH, &mut driver).await {
+        return end;
+    }
+    link.close(CloseCode::ShuttingDown);
+    driver.await
+}
+
+/// How long an agent has to close a connection that drained.
+const LINGER: Duration = Duration::from_millis(500);
+/// How long the last message has to be sent.
+const FLUSH: Duration = Duration::from_millis(50);

@@ -1,0 +1,227 @@
+//! From a permit to a connected socket: resolve, judge every address, connect by happy eyeballs, retry, break.
+//!
+//! Invariants: only a [`PermittedAddr`] is dialled, and it is the very address that was judged; nothing is tried
+//! again once a connection was made; everything together stays inside one deadline.
+
+use crate::breaker::Breakers;
+use crate::policy::{Denied, Permit, PermittedAddr};
+use crate::resolve::{ResolveError, Resolver};
+use backon::{ExponentialBuilder, Retryable};
+use fluidity_wire::ReplyCode;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::debug;
+
+/// How targets are dialled.
+#[derive(Clone, Copy, Debug)]
+pub struct DialOptions {
+    /// For everything: name, addresses, retries.
+    pub timeout: Duration,
+    /// Rounds over all addresses.
+    pub attempts: usize,
+    /// The pause after the first failed round; doubles, with jitter.
+    pub retry_initial: Duration,
+}
+
+/// Why a target was not reached. The texts go to the person behind the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DialError {
+    /// It resolves to an address that is denied.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// It has no address.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// It failed so often of late that it is left alone.
+    #[error("the target failed several times in a row and is left alone for a moment; try again in a minute")]
+    BreakerOpen,
+    /// It answered with a refusal.
+    #[error("the target refused the connection")]
+    Refused,
+    /// It did not answer.
+    #[error("the target did not answer in time")]
+    Timeout,
+    /// Nobody knows a way to it.
+    #[error("there is no route to the target")]
+    Unreachable,
+    /// The server ran out of something.
+    #[error("the server has no socket left for the target")]
+    Exhausted,
+}
+
+impl DialError {
+    /// The code that the agent gets.
+    pub const fn reply_code(self) -> ReplyCode {
+        match self {
+            Self::Denied(denied) => denied.reply_code(),
+            Self::Resolve(ResolveError::NotFound) => ReplyCode::NameNotFound,
+            Self::Resolve(ResolveError::Failed) => ReplyCode::ResolveFailed,
+            Self::BreakerOpen => ReplyCode::BreakerOpen,
+            Self::Refused => ReplyCode::ConnectRefused,
+            Self::Timeout => ReplyCode::ConnectTimeout,
+            Self::Unreachable => ReplyCode::Unreachable,
+            Self::Exhausted => ReplyCode::Internal,
+        }
+    }
+
+    /// Whether it says something of the target, and not of the server or the name.
+    const fn is_the_targets(self) -> bool {
+        matches!(self, Self::Refused | Self::Timeout | Self::Unreachable)
+    }
+
+    /// Another round may go better.
+    const fn may_pass(&self) -> bool {
+        matches!(self, Self::Refused | Self::Unreachable | Self::Exhausted)
+    }
+}
+
+/// Dials targets.
+#[derive(Debug)]
+pub struct Dialer {
+    resolver: Resolver,
+    options: DialOptions,
+    breakers: Breakers,
+}
+
+impl Dialer {
+    /// Dials with these.
+    pub const fn new(resolver: Resolver, options: DialOptions, breakers: Breakers) -> Self {
+        Self {
+            resolver,
+            options,
+            breakers,
+        }
+    }
+
+    /// The breakers of failing targets.
+    pub const fn breakers(&self) -> &Breakers {
+        &self.breakers
+    }
+
+    /// Connects to the permit's target. Cancel safe: dropped, it leaves no connection behind.
+    ///
+    /// # Errors
+    /// [`DialError`].
+    pub async fn dial(&self, permit: &Permit) -> Result<TcpStream, DialError> {
+        let target = permit.target();
+        if !self.breakers.permits(target) {
+            return Err(DialError::BreakerOpen);
+        }
+        let dialled = timeout(self.options.timeout, self.try_dial(permit)).await;
+        let dialled = dialled.unwrap_or(Err(DialError::Timeout));
+        match &dialled {
+            Ok(_) => self.breakers.succeeded(target),
+            Err(error) if error.is_the_targets() => self.breakers.failed(target),
+            Err(_) => {}
+        }
+        dialled
+    }
+
+    async fn try_dial(&self, permit: &Permit) -> Result<TcpStream, DialError> {
+        let resolved = self.resolver.resolve(&permit.target().host).await?;
+        let addresses = interleave(permit.addresses(&resolved)?);
+        // Jitter doubles a pause at the most.
+        let pauses = ExponentialBuilder::new()
+            .with_min_delay(self.options.retry_initial / 2)
+            .with_max_times(self.options.attempts.saturating_sub(1))
+            .with_jitter();
+        (|| connect(&addresses))
+            .retry(pauses)
+            .when(DialError::may_pass)
+            .await
+    }
+}
+
+/// RFC 8305 §4: the families take turns, beginning with the first address's; a few addresses are enough.
+fn interleave(addresses: Vec<PermittedAddr>) -> Vec<PermittedAddr> {
+    let first_is_v6 = addresses.first().is_some_and(|address| address.get().is_ipv6());
+    let (mut these, mut others): (VecDeque<_>, VecDeque<_>) = addresses
+        .into_iter()
+        .partition(|address| address.get().is_ipv6() == first_is_v6);
+    let mut ordered = Vec::new();
+    while ordered.len() < MOST_ADDRESSES && !(these.is_empty() && others.is_empty()) {
+        ordered.extend(these.pop_front());
+        ordered.extend(others.pop_front());
+    }
+    ordered.truncate(MOST_ADDRESSES);
+    ordered
+}
+
+/// One round of happy eyeballs (RFC 8305 §5): the next address is tried when the last one failed or took too long,
+/// and the first connection wins. Dropped, it ends every attempt.
+async fn connect(addresses: &[PermittedAddr]) -> Result<TcpStream, DialError> {
+    if let [address] = addresses {
+        return connect_one(address.get()).await;
+    }
+    let mut waiting = addresses.iter().copied();
+    let mut attempts = JoinSet::new();
+    let mut next = Instant::now();
+    let mut worst = DialError::Unreachable;
+    loop {
+        tokio::select! {
+            biased;
+            Some(ended) = attempts.join_next() => match ended {
+                Ok(Ok(stream)) => return Ok(stream),
+                Ok(Err(error)) => {
+                    worst = more_telling(worst, error);
+                    next = Instant::now();
+                }
+                Err(_) => {}
+            },
+            () = sleep_until(next), if waiting.len() > 0 => {
+                if let Some(address) = waiting.next() {
+                    attempts.spawn(connect_one(address.get()));
+                }
+                next = Instant::now() + NEXT_ADDRESS;
+            }
+            else => return Err(worst),
+        }
+    }
+}
+
+async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
+    let connected = TcpStream::connect(address).await;
+    let stream = connected.map_err(|error| {
+        debug!(%address, %error, "cannot connect");
+        error_of(&error)
+    })?;
+    // Fails only on a socket that is gone already: the relay will see it.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+fn error_of(error: &io::Error) -> DialError {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => DialError::Refused,
+        io::ErrorKind::TimedOut => DialError::Timeout,
+        io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkDown
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::InvalidInput => DialError::Unreachable,
+        _ => DialError::Exhausted,
+    }
+}
+
+/// Of two addresses' errors the one that says more: a machine without IPv6 fails every IPv6 address at once.
+fn more_telling(one: DialError, other: DialError) -> DialError {
+    let rank = |error| match error {
+        DialError::Refused => 3,
+        DialError::Timeout => 2,
+        DialError::Exhausted => 1,
+        _ => 0,
+    };
+    if rank(other) > rank(one) { other } else { one }
+}
+
+/// RFC 8305 §5: the recommended connection attempt delay.
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+const MOST_ADDRESSES: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! Who is here: the agents' connections and their sessions, counted against their limits.
+//!
+//! A place is a guard: dropped, it is free again, whatever became of the task that held it.
+
+use crate::config::Limits;
+use fluidity_wire::tls::AgentId;
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::time::Instant;
+
+/// Everybody who is connected.
+#[derive(Debug)]
+pub struct Roster {
+    limits: Limits,
+    sessions: Arc<AtomicU32>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last_id: u64,
+    connections: BTreeMap<u64, Arc<Entry>>,
+    agents: HashMap<AgentId, Arc<Agent>>,
+}
+
+/// What the connections of one agent share.
+#[derive(Debug, Default)]
+struct Agent {
+    connections: AtomicU32,
+    sessions: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    agent: AgentId,
+    peer: SocketAddr,
+    since: Instant,
+    sessions: AtomicU32,
+}
+
+/// A limit that was reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// Of the server.
+    #[error("the server has as many as it may have")]
+    Server,
+    /// Of one agent.
+    #[error("this agent has as many as it may have")]
+    Agent,
+}
+
+/// One connection, for people.
+#[derive(Clone, Debug)]
+pub struct Connected {
+    /// Counted from 1 since the server's start.
+    pub id: u64,
+    /// Who.
+    pub agent: AgentId,
+    /// From where.
+    pub peer: SocketAddr,
+    /// Since when.
+    pub since: Instant,
+    /// How many sessions it has.
+    pub sessions: u32,
+}
+
+impl Roster {
+    /// Nobody yet.
+    pub fn new(limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            sessions: Arc::default(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Takes a connection in.
+    ///
+    /// # Errors
+    /// The server, or the agent, has as many connections as it may have.
+    pub fn admit(self: &Arc<Self>, agent: &AgentId, peer: SocketAddr) -> Result<Guest, Full> {
+        let mut state = self.lock();
+        if state.connections.len() >= usize::try_from(self.limits.connections).unwrap_or(usize::MAX) {
+            return Err(Full::Server);
+        }
+        let shared = state.agents.entry(agent.clone()).or_default().clone();
+        // A new agent's entry is under its limit, which is at least 1: none is left behind without a connection.
+        if !enter(&shared.connections, self.limits.connections_per_agent) {
+            return Err(Full::Agent);
+        }
+        state.last_id += 1;
+        let id = state.last_id;
+        let entry = Arc::new(Entry {
+            agent: agent.clone(),
+            peer,
+            since: Instant::now(),
+            sessions: AtomicU32::new(0),
+        });
+        state.connections.insert(id, entry.clone());
+        Ok(Guest {
+            id,
+            entry,
+            agent: shared,
+            roster: self.clone(),
+        })
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> u32 {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.lock().connections.len()
+    }
+
+    /// Every connection, the oldest first.
+    pub fn connected(&self) -> Vec<Connected> {
+        let state = self.lock();
+        let connected = state.connections.iter().map(|(id, entry)| Connected {
+            id: *id,
+            agent: entry.agent.clone(),
+            peer: entry.peer,
+            since: entry.since,
+            sessions: entry.sessions.load(Ordering::Relaxed),
+        });
+        connected.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place.
+#[derive(Debug)]
+pub struct Guest {
+    id: u64,
+    entry: Arc<Entry>,
+    agent: Arc<Agent>,
+    roster: Arc<Roster>,
+}
+
+impl Guest {
+    /// Counted from 1 since the server's start.
+    pub const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Who it is.
+    pub fn agent(&self) -> &AgentId {
+        &self.entry.agent
+    }
+
+    /// A place for a session.
+    ///
+    /// # Errors
+    /// The server, or the agent, has as many sessions as it may have.
+    pub fn session(&self) -> Result<SessionPlace, Full> {
+        let limits = &self.roster.limits;
+        if !enter(&self.roster.sessions, limits.sessions) {
+            return Err(Full::Server);
+        }
+        if !enter(&self.agent.sessions, limits.sessions_per_agent) {
+            leave(&self.roster.sessions);
+            return Err(Full::Agent);
+        }
+        self.entry.sessions.fetch_add(1, Ordering::Relaxed);
+        Ok(SessionPlace {
+            server: self.roster.sessions.clone(),
+            agent: self.agent.clone(),
+            entry: self.entry.clone(),
+        })
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        let mut state = self.roster.lock();
+        state.connections.remove(&self.id);
+        leave(&self.agent.connections);
+        if self.agent.connections.load(Ordering::Relaxed) == 0 {
+            state.agents.remove(&self.entry.agent);
+        }
+    }
+}
+
+/// A session's place.
+#[derive(Debug)]
+pub struct SessionPlace {
+    server: Arc<AtomicU32>,
+    agent: Arc<Agent>,
+    entry: Arc<Entry>,
+}
+
+impl Drop for SessionPlace {
+    fn drop(&mut self) {
+        leave(&self.server);
+        leave(&self.agent.sessions);
+        leave(&self.entry.sessions);
+    }
+}
+
+fn enter(count: &AtomicU32, limit: u32) -> bool {
+    let one_more = |count: u32| (count < limit).then(|| count + 1);
+    count
+        .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+        .is_ok()
+}
+
+fn leave(count: &AtomicU32) {
+    count.fetch_sub(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn roster() -> Arc<Roster> {
+        Roster::new(Limits {
+            connections: 3,
+            connections_per_agent: 2,
+            sessions: 3,
+            sessions_per_agent: 2,
+            open_timeout: Duration::from_secs(1),
+            session_idle: Duration::from_secs(1),
+            window_memory: 1 << 20,
+        })
+    }
+
+    fn peer() -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], 4433))
+    }
+
+    fn agent(name: &str) -> AgentId {
+        AgentId::parse(name).unwrap()
+    }
+
+    #[test]
+    fn connections_are_limited_for_each_agent_and_for_all() {
+        let roster = roster();
+        let (ann, bob) = (agent("ann"), agent("bob"));
+        let first = roster.admit(&ann, peer()).unwrap();
+        let _second = roster.admit(&ann, peer()).unwrap();
+        assert_eq!(roster.admit(&ann, peer()).unwrap_err(), Full::Agent);
+        let _third = roster.admit(&bob, peer()).unwrap();
+        assert_eq!(roster.admit(&bob, peer()).unwrap_err(), Full::Server);
+        drop(first);
+        let fourth = roster.admit(&bob, peer()).unwrap();
+        assert_eq!(fourth.id(), 4, "ids are not used again");
+    }
+
+    #[test]
+    fn sessions_are_limited_across_the_connections_of_an_agent() {
+        let roster = roster();
+        let (one, two) = (
+            roster.admit(&agent("ann"), peer()).unwrap(),
+            roster.admit(&agent("ann"), peer()).unwrap(),
+        );
+        let bob = roster.admit(&agent("bob"), peer()).unwrap();
+        let first = one.session().unwrap();
+        let _second = two.session().unwrap();
+        assert_eq!(one.session().unwrap_err(), Full::Agent);
+        let _third = bob.session().unwrap();
+        assert_eq!(bob.session().unwrap_err(), Full::Server);
+        assert_eq!((roster.sessions(), roster.connected()[0].sessions), (3, 1));
+        drop(first);
+        assert_eq!((roster.sessions(), roster.connected()[0].sessions), (2, 0));
+        two.session().unwrap();
+    }
+
+    #[test]
+    fn an_agent_that_left_leaves_nothing_behind() {
+        let roster = roster();
+        let guest = roster.admit(&agent("ann"), peer()).unwrap();
+        let session = guest.session().unwrap();
+        drop(guest);
+        assert_eq!((roster.connections(), roster.lock().agents.len()), (0, 0));
+        drop(session);
+        assert_eq!(roster.sessions(), 0);
+    }
+}
