@@ -1,8 +1,9 @@
 //! Bytes of the messages: pure functions over slices and buffers, no I/O, no panic on any input.
 //!
 //! A message is `type · length · fields`, a field is `tag · length · value`, every number a QUIC varint (RFC 9000
-//! §16). Tags rise strictly, so a message has one encoding and no field twice. An odd tag is critical: who does not
-//! know it must refuse the message; an even one may be ignored. `docs/protocol.md` has the tables and test vectors.
+//! §16), written as short as can be. Tags rise strictly, so a message has one encoding and no field twice. An odd tag
+//! is critical: who does not know it must refuse the message; an even one may be ignored. `docs/protocol.md` has the
+//! tables and test vectors.
 
 use crate::code::{ReplyCode, ResetCode};
 use crate::message::{Control, Hello, Kind, Open, Reply};
