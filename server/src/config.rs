@@ -103,7 +103,7 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         Layers::new(SCHEMA)
             .file(file)?
-            .env(env, NO_SETTINGS)
+            .env(env)
             .flag("listen", "--listen", flags.listen)
             .flag("admin", "--admin", flags.admin)
             .flag("log.level", "--log-level", flags.log_level)
@@ -137,15 +137,6 @@ impl Settings {
         file.config(&origins)
     }
 }
-
-/// Variables of the tests, the scripts and the command line itself: no settings, and no typos either.
-const NO_SETTINGS: &[&str] = &[
-    "FLUIDITY_TEST",
-    "FLUIDITY_BIN_DIR",
-    "FLUIDITY_STATE",
-    "FLUIDITY_CONFIG",
-    "FLUIDITY_PROFILE",
-];
 
 #[cfg(test)]
 mod tests;

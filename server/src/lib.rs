@@ -48,8 +48,11 @@ use tracing::{info, warn};
 ///
 /// # Errors
 /// What keeps it from starting.
-pub async fn run(config: Config, ports_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>) -> anyhow::Result<ExitCode> {
     logs::init(&config.log.level.0, config.log.format)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
     let paths = &config.identity;
     let identity = Identity::load(&paths.certificate, &paths.key, &paths.ca)?;
     let admin = AdminServer::bind(config.admin)

@@ -42,37 +42,29 @@ pub async fn serve(
     services: Arc<Services>,
     cut: CancellationToken,
 ) {
-    let mut record = SessionRecord::new(incoming.id(), services.metrics.clone());
     let place = guest.session();
+    let mut session = Session {
+        record: SessionRecord::new(incoming.id(), services.metrics.clone()),
+        guest,
+        services,
+    };
     let abandoned = incoming.abandoned();
     let opened = tokio::select! {
-        opened = open(&mut incoming, &guest, &services, &mut record, place.as_ref().err().copied()) => opened,
+        opened = session.open(&mut incoming, place.as_ref().err()) => opened,
         // Not cancel safe, and need not be: the session is over. A dial under way is given up.
-        _ = abandoned => return record.end("abandoned"),
+        _ = abandoned => Err(Refusal::Silent("abandoned")),
         () = cut.cancelled() => Err(Refusal::new(ReplyCode::Draining, "the server is stopping")),
     };
-    let upstream = match opened {
-        Ok(upstream) => upstream,
-        Err(Refusal::Silent) => return record.end("no-open"),
+    match opened {
+        Ok(upstream) => session.relay(upstream, incoming, cut).await,
+        Err(Refusal::Silent(end)) => session.record.end = end,
         Err(Refusal::Reply(reply)) => {
-            record.refused(reply.code);
-            return incoming.refuse(reply, GRACE).await;
+            session.record.end = reply.code.name();
+            incoming.refuse(reply, GRACE).await;
         }
-    };
-    let Ok(halves) = incoming.accept().await else {
-        return record.end("abandoned");
-    };
-    let options = RelayOptions {
-        idle_timeout: services.session_idle,
-        cancel: cut,
-        counters: services.metrics.moved().clone(),
-        tap: NoTap,
-        reset: ResetCode::UpstreamReset,
-    };
-    let summary = relay(upstream, Bytes::new(), halves, options).await;
-    // Seen from here, the tunnel is where bytes for the target come from.
-    record.moved = (summary.inward, summary.outward);
-    record.end(summary.end.name());
+    }
+    // Told before its place is free: whoever counts no session has read of each.
+    drop(session);
     drop(place);
 }
 
@@ -81,7 +73,7 @@ enum Refusal {
     /// The agent is told.
     Reply(Reply),
     /// There is nobody to tell, or nothing was asked.
-    Silent,
+    Silent(&'static str),
 }
 
 impl Refusal {
@@ -90,45 +82,61 @@ impl Refusal {
     }
 }
 
-/// Everything up to a connected target.
-async fn open(
-    incoming: &mut Incoming,
-    guest: &Guest,
-    services: &Services,
-    record: &mut SessionRecord,
-    full: Option<Full>,
-) -> Result<TcpStream, Refusal> {
-    let open = read_open(incoming, services.open_timeout).await?;
-    record.kind = Some(open.kind);
-    debug!(session = record.id, agent = %guest.agent(), kind = open.kind.name(), target = %open.target, "asked for");
-    if services.shutdown.draining.is_cancelled() {
-        return Err(Refusal::new(ReplyCode::Draining, "the server is stopping"));
+struct Session {
+    record: SessionRecord,
+    guest: Arc<Guest>,
+    services: Arc<Services>,
+}
+
+impl Session {
+    /// Everything up to a connected target; `full` is why there is no place.
+    async fn open(&mut self, incoming: &mut Incoming, full: Option<&Full>) -> Result<TcpStream, Refusal> {
+        let services = &self.services;
+        let Open { kind, target, .. } = read_open(incoming, services.open_timeout).await?;
+        let agent = self.guest.agent();
+        self.record.kind = Some(kind);
+        debug!(%agent, kind = kind.name(), %target, "asked for");
+        if services.shutdown.draining.is_cancelled() {
+            return Err(Refusal::new(ReplyCode::Draining, "the server is stopping"));
+        }
+        if let Some(full) = full {
+            let detail = format!("no more sessions: {full}");
+            return Err(Refusal::new(ReplyCode::TooManySessions, detail));
+        }
+        let authorized = services.policy.authorize(agent, &target);
+        let permit = authorized.map_err(|denied| Refusal::new(denied.reply_code(), denied.to_string()))?;
+        let began = Instant::now();
+        let dialled = services.dialer.dial(&permit).await;
+        let upstream = dialled.map_err(|error| Refusal::new(error.reply_code(), error.to_string()))?;
+        self.record.started(kind, began.elapsed());
+        Ok(upstream)
     }
-    if let Some(full) = full {
-        let detail = format!("no more sessions: {full}");
-        return Err(Refusal::new(ReplyCode::TooManySessions, detail));
+
+    async fn relay(&mut self, upstream: TcpStream, incoming: Incoming, cut: CancellationToken) {
+        // Not accepted, the agent went away meanwhile.
+        let Ok(halves) = incoming.accept().await else {
+            return;
+        };
+        let options = RelayOptions {
+            idle_timeout: self.services.session_idle,
+            cancel: cut,
+            counters: self.services.metrics.moved().clone(),
+            tap: NoTap,
+            reset: ResetCode::UpstreamReset,
+        };
+        let summary = relay(upstream, Bytes::new(), halves, options).await;
+        // Seen from here, the tunnel is where bytes for the target come from.
+        self.record.moved = (summary.inward, summary.outward);
+        self.record.end = summary.end.name();
     }
-    let permit = services
-        .policy
-        .authorize(guest.agent(), &open.target)
-        .map_err(|denied| Refusal::new(denied.reply_code(), denied.to_string()))?;
-    let began = Instant::now();
-    let dialled = services.dialer.dial(&permit).await;
-    let upstream = dialled.map_err(|error| Refusal::new(error.reply_code(), error.to_string()))?;
-    record.started(open.kind, began.elapsed());
-    Ok(upstream)
 }
 
 async fn read_open(incoming: &mut Incoming, deadline: Duration) -> Result<Open, Refusal> {
-    incoming.read_open(deadline).await.map_err(|error| {
-        debug!(%error, "no open");
-        match error {
-            ReadMessageError::Decode(error) => Refusal::new(ReplyCode::MalformedOpen, error.to_string()),
-            ReadMessageError::Ended | ReadMessageError::Deadline(_) => {
-                Refusal::new(ReplyCode::MalformedOpen, error.to_string())
-            }
-            ReadMessageError::Stream(_) => Refusal::Silent,
-        }
+    let read = incoming.read_open(deadline).await;
+    read.map_err(|error| match error {
+        ReadMessageError::Stream(_) => Refusal::Silent("no-open"),
+        ReadMessageError::Decode(error) => Refusal::new(ReplyCode::MalformedOpen, error.to_string()),
+        error => Refusal::new(ReplyCode::MalformedOpen, error.to_string()),
     })
 }
 
@@ -160,14 +168,6 @@ impl SessionRecord {
     fn started(&mut self, kind: Kind, took: Duration) {
         self.dialled = Some(took);
         self.metrics.session_started(kind, took);
-    }
-
-    fn refused(&mut self, code: ReplyCode) {
-        self.end = code.name();
-    }
-
-    fn end(mut self, end: &'static str) {
-        self.end = end;
     }
 }
 

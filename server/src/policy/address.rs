@@ -73,7 +73,7 @@ pub(super) fn embedded(address: IpAddr) -> Option<IpAddr> {
     }
 }
 
-const fn v4(a: u8, b: u8, c: u8, d: u8, length: u8) -> IpNet {
+const fn v4([a, b, c, d]: [u8; 4], length: u8) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length))
 }
 
@@ -93,21 +93,21 @@ const TEREDO: Ipv6Net = v6(0x2001, 0, 0, 32);
 
 /// Closed blocks.
 const BLOCKS_V4: &[(IpNet, Option<Special>)] = &[
-    (v4(0, 0, 0, 0, 8), Some(Special::Loopback)),
-    (v4(10, 0, 0, 0, 8), Some(Special::Private)),
-    (v4(100, 64, 0, 0, 10), Some(Special::Private)),
-    (v4(127, 0, 0, 0, 8), Some(Special::Loopback)),
-    (v4(169, 254, 0, 0, 16), Some(Special::LinkLocal)),
-    (v4(172, 16, 0, 0, 12), Some(Special::Private)),
-    (v4(192, 0, 0, 0, 24), Some(Special::Reserved)),
-    (v4(192, 0, 2, 0, 24), Some(Special::Reserved)),
-    (v4(192, 88, 99, 0, 24), Some(Special::Reserved)),
-    (v4(192, 168, 0, 0, 16), Some(Special::Private)),
-    (v4(198, 18, 0, 0, 15), Some(Special::Reserved)),
-    (v4(198, 51, 100, 0, 24), Some(Special::Reserved)),
-    (v4(203, 0, 113, 0, 24), Some(Special::Reserved)),
-    (v4(224, 0, 0, 0, 4), Some(Special::Multicast)),
-    (v4(240, 0, 0, 0, 4), Some(Special::Reserved)),
+    (v4([0, 0, 0, 0], 8), Some(Special::Loopback)),
+    (v4([10, 0, 0, 0], 8), Some(Special::Private)),
+    (v4([100, 64, 0, 0], 10), Some(Special::Private)),
+    (v4([127, 0, 0, 0], 8), Some(Special::Loopback)),
+    (v4([169, 254, 0, 0], 16), Some(Special::LinkLocal)),
+    (v4([172, 16, 0, 0], 12), Some(Special::Private)),
+    (v4([192, 0, 0, 0], 24), Some(Special::Reserved)),
+    (v4([192, 0, 2, 0], 24), Some(Special::Reserved)),
+    (v4([192, 88, 99, 0], 24), Some(Special::Reserved)),
+    (v4([192, 168, 0, 0], 16), Some(Special::Private)),
+    (v4([198, 18, 0, 0], 15), Some(Special::Reserved)),
+    (v4([198, 51, 100, 0], 24), Some(Special::Reserved)),
+    (v4([203, 0, 113, 0], 24), Some(Special::Reserved)),
+    (v4([224, 0, 0, 0], 4), Some(Special::Multicast)),
+    (v4([240, 0, 0, 0], 4), Some(Special::Reserved)),
 ];
 
 /// The first block that holds an address decides; what is in none is closed.
