@@ -84,14 +84,19 @@ struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    fn load(self) -> anyhow::Result<Settings> {
+    fn read(self) -> anyhow::Result<Settings> {
         let flags = Flags {
             listen: self.listen,
             admin: self.admin,
             server: self.server,
             log_level: self.log_level,
         };
-        let settings = Settings::load(self.config.as_deref(), flags, std::env::vars_os())?;
+        Ok(Settings::load(self.config.as_deref(), flags, std::env::vars_os())?)
+    }
+
+    /// As [`read`](Self::read), and tells what a person should know.
+    fn load(self) -> anyhow::Result<Settings> {
+        let settings = self.read()?;
         for warning in settings.warnings() {
             writeln!(io::stderr(), "warning: {warning}")?;
         }
@@ -108,8 +113,10 @@ impl Cli {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
             Command::Run { settings, ports_file } => {
+                let settings = settings.read()?;
+                let warnings = settings.warnings().to_vec();
                 let config = settings.config()?;
-                block_on(crate::run(config, ports_file.as_deref()))?
+                block_on(crate::run(config, &warnings, ports_file.as_deref()))?
             }
             Command::Status { settings, json } => {
                 let admin = settings.load()?.admin();

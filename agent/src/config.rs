@@ -144,7 +144,7 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         Layers::new(SCHEMA)
             .file(file)?
-            .env(env, NO_SETTINGS)
+            .env(env)
             .flag("listen", "--listen", flags.listen)
             .flag("admin", "--admin", flags.admin)
             .flag("server.address", "--server", flags.server)
@@ -207,14 +207,6 @@ impl Settings {
         })
     }
 }
-
-/// Variables of the tests, the scripts and the command line itself: no settings, and no typos either.
-const NO_SETTINGS: &[&str] = &[
-    "FLUIDITY_TEST",
-    "FLUIDITY_BIN_DIR",
-    "FLUIDITY_STATE",
-    "FLUIDITY_CONFIG",
-];
 
 #[cfg(test)]
 mod tests;

@@ -33,8 +33,11 @@ use tracing::{info, warn};
 use tunnel::{Dialer, Supervisor, Tunnel};
 
 /// Runs the agent until it is told to stop: bind, serve, drain, close.
-pub async fn run(config: Config, ports_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>) -> anyhow::Result<ExitCode> {
     logs::init(&config.log.level.0, config.log.format)?;
+    for warning in warnings {
+        warn!("{warning}");
+    }
     let paths = &config.identity;
     let identity = Identity::load(&paths.certificate, &paths.key, &paths.ca)?;
     let listener = TcpListener::bind(config.listen)

@@ -126,8 +126,8 @@ impl Layers {
     }
 
     /// Adds the variables that begin with `FLUIDITY_`, as from [`std::env::vars_os`] (`vars` panics on bytes that
-    /// are no text). A name that begins with one of `ignored` means something else. An empty variable sets nothing.
-    pub fn env<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>, ignored: &[&str]) -> Self
+    /// are no text), but for [`SCRIPT_VARIABLES`] and what begins like one. An empty variable sets nothing.
+    pub fn env<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<OsString>,
         V: Into<OsString>,
@@ -156,7 +156,7 @@ impl Layers {
                         text,
                     });
                 }
-            } else if !ignored.iter().any(|known| name.starts_with(known)) {
+            } else if !SCRIPT_VARIABLES.iter().any(|known| name.starts_with(known)) {
                 let hint = hint("", nearest(&name, names.iter().map(String::as_str)).as_deref());
                 self.warnings
                     .push(format!("${name} is no setting of this daemon{hint}"));
@@ -292,6 +292,17 @@ fn read(path: &Path) -> Result<Secret, SettingsError> {
         }
     })
 }
+
+/// Variables of the project's own scripts, tests and command lines: no settings, and no typos either.
+pub const SCRIPT_VARIABLES: &[&str] = &[
+    "FLUIDITY_ALLOW_SKIP",
+    "FLUIDITY_BIN_DIR",
+    "FLUIDITY_CACHE",
+    "FLUIDITY_CONFIG",
+    "FLUIDITY_PROFILE",
+    "FLUIDITY_STATE",
+    "FLUIDITY_TEST",
+];
 
 const PREFIX: &str = "FLUIDITY_";
 const LARGEST_FILE: u64 = 1024 * 1024;

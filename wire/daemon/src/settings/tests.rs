@@ -120,7 +120,7 @@ fn resolve(bytes: &[u8]) -> Result<Resolved<Sample>, String> {
 }
 
 fn env(pairs: &[(&str, &str)]) -> Layers {
-    Layers::new(SCHEMA).env(pairs.iter().copied(), &[])
+    Layers::new(SCHEMA).env(pairs.iter().copied())
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn flags_go_over_variables_over_the_file_over_defaults() {
             .unwrap()
             // The flag is added first: the order of precedence is not that of the calls.
             .flag("limits.clients", "--clients", flag.then(|| "3".to_owned()))
-            .env(env.then_some(("FLUIDITY_LIMITS_CLIENTS", "2")), &[])
+            .env(env.then_some(("FLUIDITY_LIMITS_CLIENTS", "2")))
             .resolve::<Sample>()
             .unwrap();
         let (value, origin) = match (file, env, flag) {
@@ -210,7 +210,7 @@ fn an_unknown_variable_is_a_warning_and_an_empty_one_is_nothing() {
         ("PATH", "x"),
     ];
     let resolved = Layers::new(SCHEMA)
-        .env(variables, &["FLUIDITY_CACHE"])
+        .env(variables)
         .resolve::<Sample>()
         .unwrap();
     assert_eq!(
@@ -226,7 +226,7 @@ fn a_secret_is_shown_nowhere() {
     let layers = Layers::new(SCHEMA)
         .file(Some(&path))
         .unwrap()
-        .env([("FLUIDITY_SERVER_PASSWORD", "hunter2")], &[])
+        .env([("FLUIDITY_SERVER_PASSWORD", "hunter2")])
         .flag("server.password", "--password", Some("hunter2".into()));
     assert!(!format!("{layers:?}").contains("hunter2"));
     let resolved = layers.resolve::<Sample>().unwrap();
@@ -290,7 +290,7 @@ fn a_path_from_the_file_is_relative_to_the_file() {
         Layers::new(SCHEMA)
             .file(Some(&path))
             .unwrap()
-            .env([("FLUIDITY_SERVER_ADDRESS", "a.pem")], &[]),
+            .env([("FLUIDITY_SERVER_ADDRESS", "a.pem")]),
     );
     assert_eq!(
         from_env.relative("server.address", Path::new("a.pem")),

@@ -200,9 +200,9 @@ fn a_variable_that_is_no_text_is_refused_and_others_are_left_alone() {
     use std::os::unix::ffi::OsStringExt;
     let bytes = || OsString::from_vec(vec![b'a', 0xff]);
     let foreign = [(bytes(), bytes()), (OsString::from("PATH"), bytes())];
-    assert!(Layers::new(SCHEMA).env(foreign, &[]).resolve::<Sample>().is_ok());
+    assert!(Layers::new(SCHEMA).env(foreign).resolve::<Sample>().is_ok());
     let error = Layers::new(SCHEMA)
-        .env([("FLUIDITY_LISTEN", bytes())], &[])
+        .env([("FLUIDITY_LISTEN", bytes())])
         .resolve::<Sample>()
         .unwrap_err();
     assert_eq!(error.to_string(), "$FLUIDITY_LISTEN: the value is not UTF-8 text");
