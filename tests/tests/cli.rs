@@ -180,7 +180,7 @@ fn config_show_says_where_values_come_from_and_keeps_secrets() {
             .to_lowercase()
     };
     assert!(line("flag.example:443").contains("flag"), "{said}");
-    assert!(line("7s").contains("env"), "{said}");
+    assert!(line("7s").contains("$fluidity_limits_head_timeout"), "{said}");
     assert!(line("77").contains("agent.yaml"), "{said}");
     assert!(said.to_lowercase().contains("default"), "{said}");
 }

@@ -32,7 +32,9 @@ impl Git<'_> {
             .current_dir(dir)
             .env("HOME", self.home)
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env("GIT_TERMINAL_PROMPT", "0");
+            .env("GIT_TERMINAL_PROMPT", "0")
+            // The machine's own choice would win over http.sslCAInfo.
+            .env_remove("GIT_SSL_CAINFO");
         let output = run(&mut command, Duration::from_secs(60)).await;
         assert!(
             output.status.success(),
