@@ -144,7 +144,8 @@ impl Link {
                     .min(usize::try_from(EARLY_WINDOW).unwrap_or(usize::MAX)),
             );
             let rest = early.slice(first.len()..);
-            send.write_chunk(first).await.map_err(OpenStreamError::Lost)?;
+            // A server that refuses may stop the early bytes half-way: what it answers counts.
+            let written = send.write_chunk(first).await;
             let reply = read_now(recv.stream(), codec::decode_reply)
                 .await
                 .map_err(|error| match error {
@@ -154,6 +155,7 @@ impl Link {
             if reply.code != ReplyCode::Ok {
                 return Err(OpenStreamError::Refused(reply));
             }
+            written.map_err(OpenStreamError::Lost)?;
             send.raise_credit(reply.window);
             send.write_chunk(rest).await.map_err(OpenStreamError::Lost)
         };
