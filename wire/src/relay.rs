@@ -177,8 +177,12 @@ pub async fn relay<T: Tap>(
         }
         RelayEnd::TcpReset => {
             drop(tcp);
+            tokio::select! {
+                () = send.abort(reset, GRACE) => {}
+                // The other end is gone too: nobody is left to deliver to.
+                _ = recv.discard() => send.reset(reset),
+            }
             recv.stop(reset);
-            send.abort(reset, GRACE).await;
         }
         RelayEnd::PeerReset(_) | RelayEnd::ConnectionLost | RelayEnd::IdleTimeout | RelayEnd::Cancelled => {
             let code = match end {

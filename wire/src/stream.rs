@@ -4,6 +4,10 @@
 //! purpose: a panic, a `?` or an aborted task reaches the peer as a reset. Bytes leave only inside the peer's credit.
 //! A [`SessionRecv`] ends with `None` only on the peer's own end. Used by `relay` and, as [`SessionIo`], by hyper.
 
+mod session_io;
+
+pub use session_io::SessionIo;
+
 use crate::code::ResetCode;
 use crate::credit::{SendCredit, WakerSlot, Window};
 use crate::link::Outbox;
@@ -12,11 +16,9 @@ use bytes::Bytes;
 use quinn::{ReadError, RecvStream, ResetError, SendStream, StoppedError, VarInt, WriteError};
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 
 /// Why a session's stream ended before its end.
@@ -166,8 +168,9 @@ impl SessionSend {
 
     /// Cuts the stream after its bytes: the peer delivers what was written, then resets its socket.
     ///
-    /// Waits up to `grace` for the peer to have done so, then resets.
-    pub async fn abort(mut self, code: ResetCode, grace: Duration) {
+    /// Waits up to `grace` for the peer to have done so, then resets. Stop the other half only after that: a peer that
+    /// is told to stop cuts the session. Cancelled, it delivers no more and leaves the reset to the caller.
+    pub async fn abort(&mut self, code: ResetCode, grace: Duration) {
         if self.ended {
             return;
         }
@@ -188,15 +191,6 @@ impl SessionSend {
     /// After [`finish`](Self::finish): waits until the peer's QUIC has every byte, `grace` at the most.
     pub async fn acknowledged(&self, grace: Duration) -> bool {
         matches!(timeout(grace, self.stream.stopped()).await, Ok(Ok(None)))
-    }
-
-    fn poll_write(&mut self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let credit = ready!(self.state.credit.poll_available(self.sent, context));
-        let size = usize::try_from(credit).unwrap_or(usize::MAX).min(bytes.len());
-        let part = bytes.get(..size).unwrap_or(bytes);
-        let written = ready!(Pin::new(&mut self.stream).poll_write(context, part)).map_err(cut_of_write)?;
-        self.sent += u64::try_from(written).unwrap_or(u64::MAX);
-        Poll::Ready(Ok(written))
     }
 }
 
@@ -295,6 +289,18 @@ impl SessionRecv {
         }
     }
 
+    /// Reads until the peer cuts the stream, and keeps nothing; pending for ever where it ends instead. Cancel safe.
+    pub(crate) async fn discard(&mut self) -> StreamCut {
+        let mut chunks = [const { Bytes::new() }; 8];
+        loop {
+            match self.read(&mut chunks).await {
+                Ok(Some(_)) => {}
+                Ok(None) => std::future::pending().await,
+                Err(cut) => return cut,
+            }
+        }
+    }
+
     /// Tells the peer to send no more, and why.
     pub fn stop(&mut self, code: ResetCode) {
         if !self.ended {
@@ -303,74 +309,11 @@ impl SessionRecv {
             let _ = self.stream.stop(code.into());
         }
     }
-
-    fn poll_read(&mut self, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        if let Poll::Ready(code) = poll_abort(&self.state, self.received, context) {
-            return Poll::Ready(Err(StreamCut::Peer(Some(code)).into()));
-        }
-        let before = buf.filled().len();
-        ready!(self.stream.poll_read_buf(context, buf)).map_err(cut_of_read)?;
-        let size = u64::try_from(buf.filled().len() - before).unwrap_or(u64::MAX);
-        if size == 0 {
-            self.ended = true;
-        }
-        self.received += size;
-        self.delivered(size);
-        Poll::Ready(Ok(()))
-    }
 }
 
 impl Drop for SessionRecv {
     fn drop(&mut self) {
         self.stop(ResetCode::Cancelled);
-    }
-}
-
-/// Both halves as one byte stream, for hyper: an end of file is the peer's own end, a cut is an error of the kind
-/// `ConnectionReset`, a shutdown finishes, and a drop without one resets.
-#[derive(Debug)]
-pub struct SessionIo {
-    send: SessionSend,
-    recv: SessionRecv,
-}
-
-impl SessionIo {
-    /// Joins the halves of one session.
-    pub fn new(send: SessionSend, recv: SessionRecv) -> Self {
-        Self { send, recv }
-    }
-
-    /// Gives the halves back, for a relay after an upgrade.
-    pub fn into_parts(self) -> (SessionSend, SessionRecv) {
-        (self.send, self.recv)
-    }
-}
-
-impl AsyncRead for SessionIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.get_mut().recv.poll_read(context, buf)
-    }
-}
-
-impl AsyncWrite for SessionIo {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.get_mut().send.poll_write(context, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().send.finish();
-        Poll::Ready(Ok(()))
     }
 }
 
