@@ -1,0 +1,201 @@
+//! Credit on the wire: senders keep to it, and readers that stand still harm nobody.
+
+use crate::bench::{
+    Bare, DEADLINE, Pair, hello, open, pattern, read_all, read_exact, stays_pending, until, within,
+};
+use bytes::{Bytes, BytesMut};
+use fluidity_wire::codec;
+use fluidity_wire::message::Control;
+use fluidity_wire::{Reply, ReplyCode};
+use quinn::{Connection, SendStream};
+
+const BASE_WINDOW: u64 = 256 * 1024;
+
+/// The control stream of an end without a link.
+async fn say(connection: &Connection) -> SendStream {
+    let mut stream = connection.open_uni().await.unwrap();
+    tell(&mut stream, Control::Hello(hello("bare", 0))).await;
+    stream
+}
+
+async fn tell(stream: &mut SendStream, message: Control) {
+    let mut bytes = BytesMut::new();
+    codec::encode_control(&message, &mut bytes);
+    stream.write_chunk(bytes.freeze()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_sends_what_reply_and_credit_allow_and_not_a_byte_more() {
+    let bare = Bare::connect().await;
+    let agent = bare.agent();
+    let mut control = say(&bare.server).await;
+    let bytes = pattern(400_000);
+    let opening = agent.link.open(open(), Bytes::new(), DEADLINE);
+    let answering = async {
+        let (mut send, mut recv) = bare.server.accept_bi().await.unwrap();
+        read_exact(&mut recv, 28).await;
+        let mut answer = BytesMut::new();
+        let (code, detail, window) = (ReplyCode::Ok, String::new(), 100_000);
+        codec::encode_reply(&Reply { code, detail, window }, &mut answer);
+        send.write_chunk(answer.freeze()).await.unwrap();
+        (send, recv)
+    };
+    let (opened, (_back, mut recv)) = within("a session", async { tokio::join!(opening, answering) }).await;
+    let (mut send, _recv) = opened.unwrap();
+    let stream = send.id();
+    assert_eq!(send.available(), 100_000);
+
+    let writing = tokio::spawn({
+        let bytes = bytes.clone();
+        async move {
+            send.write_chunk(bytes).await.unwrap();
+            send.finish();
+            send.acknowledged(DEADLINE).await
+        }
+    });
+    let mut read = read_exact(&mut recv, 100_000).await;
+    stays_pending("a byte without credit", recv.read(&mut [0])).await;
+    let raised = Control::Credit {
+        stream,
+        limit: 150_000,
+    };
+    tell(&mut control, raised).await;
+    read.extend(read_exact(&mut recv, 50_000).await);
+    for limit in [0, 120_000, 150_000] {
+        tell(&mut control, Control::Credit { stream, limit }).await;
+    }
+    tell(
+        &mut control,
+        Control::Credit {
+            stream: stream + 4,
+            limit: 400_000,
+        },
+    )
+    .await;
+    stays_pending(
+        "a byte for a limit that fell or is another's",
+        recv.read(&mut [0]),
+    )
+    .await;
+    tell(
+        &mut control,
+        Control::Credit {
+            stream,
+            limit: u64::MAX,
+        },
+    )
+    .await;
+    read.extend(within("the rest", recv.read_to_end(bytes.len())).await.unwrap());
+    assert!(read == bytes);
+    assert!(writing.await.unwrap());
+}
+
+#[tokio::test]
+async fn a_server_sends_what_open_and_credit_allow_and_not_a_byte_more() {
+    let bare = Bare::connect().await;
+    let server = bare.server();
+    let mut control = say(&bare.agent).await;
+    let mut asked = open();
+    asked.window = 5_000;
+    let mut head = BytesMut::new();
+    codec::encode_open(&asked, &mut head);
+    let (mut back, mut recv) = bare.agent.open_bi().await.unwrap();
+    back.write_chunk(head.freeze()).await.unwrap();
+    let mut incoming = server.link.accept().await.unwrap();
+    let id = incoming.id();
+    assert_eq!(incoming.read_open(DEADLINE).await.unwrap(), asked);
+    let (mut send, _recv) = incoming.accept().await.unwrap();
+    let writing = tokio::spawn(async move {
+        send.write_chunk(pattern(7_000)).await.unwrap();
+        send.finish();
+        send.acknowledged(DEADLINE).await
+    });
+    // The reply's bytes do not count.
+    let reply = read_exact(&mut recv, 11).await;
+    let raw = codec::split_message(&reply).unwrap();
+    let reply = codec::decode_reply(raw.kind, raw.body).unwrap();
+    assert_eq!((reply.code, reply.window), (ReplyCode::Ok, BASE_WINDOW));
+    assert_eq!(read_exact(&mut recv, 5_000).await, pattern(5_000));
+    stays_pending("a byte without credit", recv.read(&mut [0])).await;
+    tell(
+        &mut control,
+        Control::Credit {
+            stream: id,
+            limit: 7_000,
+        },
+    )
+    .await;
+    assert_eq!(
+        within("the rest", recv.read_to_end(7_000)).await.unwrap(),
+        pattern(7_000)[5_000..]
+    );
+    assert!(writing.await.unwrap());
+}
+
+#[tokio::test]
+async fn what_is_read_but_not_delivered_grants_nothing() {
+    let pair = Pair::connect().await;
+    let (mut agent, mut server) = pair.session().await;
+    assert_eq!(agent.0.available(), BASE_WINDOW);
+    let all = usize::try_from(BASE_WINDOW).unwrap();
+    agent.0.write_chunk(pattern(all)).await.unwrap();
+    let mut chunks = [const { Bytes::new() }; 32];
+    while server.1.received() < BASE_WINDOW {
+        within("bytes", server.1.read(&mut chunks)).await.unwrap();
+    }
+    stays_pending("credit", agent.0.credit()).await;
+    // Half a window is enough for the next grant.
+    server.1.delivered(BASE_WINDOW / 2);
+    assert!(within("credit", agent.0.credit()).await >= BASE_WINDOW / 2);
+}
+
+#[tokio::test]
+async fn a_reader_that_keeps_up_gets_a_wider_window() {
+    let pair = Pair::connect().await;
+    let (mut agent, mut server) = pair.session().await;
+    let write = async {
+        agent.0.write_chunk(pattern(20_000_000)).await.unwrap();
+        until("a window of a mebibyte", || agent.0.available() >= 1024 * 1024).await;
+        agent.0.finish();
+    };
+    let ((), (read, end)) = within("an end", async { tokio::join!(write, read_all(&mut server.1)) }).await;
+    assert_eq!((read.len(), end), (20_000_000, Ok(())));
+}
+
+#[tokio::test]
+async fn a_hundred_stalled_readers_hold_little_and_starve_nobody() {
+    let pair = Pair::connect().await;
+    let mut stalled = Vec::new();
+    let mut held = 0;
+    for _ in 0..100 {
+        let (agent, mut server) = pair.session().await;
+        let window = server.0.available();
+        server
+            .0
+            .write_chunk(pattern(usize::try_from(window).unwrap()))
+            .await
+            .unwrap();
+        assert_eq!(server.0.available(), 0);
+        held += window;
+        stalled.push((agent, server));
+    }
+    assert!(held <= 100 * BASE_WINDOW, "{held}");
+    // Another session of the same connection moves forty times its window.
+    let (mut agent, mut server) = pair.session().await;
+    let write = async {
+        server.0.write_chunk(pattern(10_000_000)).await.unwrap();
+        server.0.finish();
+    };
+    let ((), (read, end)) = within("an end", async { tokio::join!(write, read_all(&mut agent.1)) }).await;
+    assert_eq!((read.len(), end), (10_000_000, Ok(())));
+    // And those that stood still go on where they stood.
+    for (mut agent, mut server) in stalled {
+        let sent = server.0.sent();
+        let write = async {
+            server.0.write_chunk(Bytes::from("on")).await.unwrap();
+            server.0.finish();
+        };
+        let ((), (read, end)) = within("an end", async { tokio::join!(write, read_all(&mut agent.1)) }).await;
+        assert_eq!((u64::try_from(read.len()), end), (Ok(sent + 2), Ok(())));
+    }
+}
