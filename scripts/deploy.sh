@@ -143,21 +143,21 @@ deploy() {
     say "done"
 }
 
-# Reads what the stacks know that are there already.
+# Reads what the stacks know that are there already: the account's, the chosen ones and, where only some are chosen, all.
 begin() {
     local part
     find_packages
     for part in "${PARTS[@]}"; do
-        remember_outputs "$(stack_name "$part")"
+        if [[ -n $only || $part == account ]] || grep -qx "$part" "$work/sections"; then look "$(stack_name "$part")"; fi
     done
 }
 
 status() {
-    local part state
+    local part name state
     for part in "${PARTS[@]}"; do
-        state=$(stack_status "$(stack_name "$part")")
-        [[ -z $state ]] || printf '%-36s %s\n' "$(stack_name "$part")" "$state"
-        remember_outputs "$(stack_name "$part")"
+        name=$(stack_name "$part")
+        look "$name"
+        if state=$(seen "$name" status status); then printf '%-36s %s\n' "$name" "$state"; fi
     done
     if service >/dev/null; then
         printf '%-36s %s\n' "server" "$(say_service)"
@@ -192,7 +192,8 @@ is_awake() {
 drift() {
     local part found=0
     for part in $(chosen_parts); do
-        [[ -n $(stack_status "$(stack_name "$part")") ]] || continue
+        look "$(stack_name "$part")"
+        seen "$(stack_name "$part")" status status >/dev/null || continue
         drift_of "$(stack_name "$part")" || found=3
     done
     return "$found"
@@ -200,8 +201,8 @@ drift() {
 
 agent_env() {
     local id text
-    remember_outputs "$(stack_name control-plane)"
-    remember_outputs "$(stack_name fleet)"
+    look fluidity-"$environment"-control-plane
+    look fluidity-"$environment"-fleet
     if id=$(earlier_output ApiKeyId); then
         text=$(printf 'FLUIDITY_WAKE_ENDPOINT=%s\nFLUIDITY_KILL_ENDPOINT=%s\nFLUIDITY_API_KEY=%s\n' \
             "$(earlier_output WakeEndpoint)" "$(earlier_output KillEndpoint)" \
@@ -223,30 +224,34 @@ destroy() {
     local part name found=()
     if [[ $environment == account ]]; then
         refuse_while_used
-        found=(fluidity-account)
+        find_stack account
     else
-        # Whatever is there, also what the file no longer names.
+        # Whatever is there, also what the file no longer names; the last one first.
         for part in pipeline fleet observability control-plane server network encryption; do
-            name=$(stack_name "$part")
-            [[ -z $(stack_status "$name") ]] || found+=("$name")
+            find_stack "$part"
         done
     fi
-    if ((${#found[@]} == 0)) && [[ $environment != account ]]; then
-        delete_identities
-        say "nothing is deployed"
-        return
+    if ((${#found[@]})); then
+        say "to be removed, with all images, logs and identities in them:"
+        printf '  %s\n' "${found[@]}" >&2
+        confirm_by_name
+    else
+        say "no stack is there"
     fi
-    say "to be removed, with all images, logs and identities in them:"
-    printf '  %s\n' "${found[@]}" >&2
-    confirm_by_name
-    if [[ $environment == account ]]; then empty_bucket; fi
+    if [[ $environment == account ]]; then empty_bucket; else delete_identities; fi
     for name in "${found[@]}"; do
-        [[ -n $(stack_status "$name") ]] || continue
         say "removing $name"
         delete_stack "$name"
     done
-    if [[ $environment != account ]]; then delete_identities; fi
-    say "removed"
+    say "done"
+}
+
+# find_stack PART: adds its stack to $found, where there is one.
+find_stack() {
+    local name
+    name=$(stack_name "$1")
+    look "$name"
+    if seen "$name" status status >/dev/null; then found+=("$name"); fi
 }
 
 refuse_while_used() {
@@ -258,7 +263,6 @@ refuse_while_used() {
 
 empty_bucket() {
     local bucket versions
-    remember_outputs fluidity-account
     bucket=$(earlier_output ArtifactBucketName) || return 0
     while true; do
         versions=$(aws s3api list-object-versions --bucket "$bucket" --max-items 500 --output json \
@@ -270,10 +274,8 @@ empty_bucket() {
 
 # The copies that scripts/certs-to-aws.sh made. A Secrets Manager secret goes with its stack.
 delete_identities() {
-    local name
-    for name in certificate key ca not-after; do
-        aws ssm delete-parameter --name "/fluidity/$environment/server/$name" >/dev/null 2>&1 || true
-    done
+    local prefix=/fluidity/$environment/server
+    aws ssm delete-parameters --names "$prefix/certificate" "$prefix/key" "$prefix/ca" "$prefix/not-after" >/dev/null
 }
 
 confirm() {

@@ -51,10 +51,11 @@ check_packages() {
 }
 
 put_packages() {
-    local bucket key file
+    local bucket parameter key file
     [[ -s $work/packages ]] || return 0
     bucket=$(earlier_output ArtifactBucketName) || fail "there is no bucket for the Lambda packages: first \`scripts/deploy.sh deploy account\`"
-    while IFS=$'\t' read -r _ key file; do
+    while IFS=$'\t' read -r parameter key file; do
+        if [[ $(seen "$(stack_name control-plane)" parameter "$parameter") == "$key" ]]; then continue; fi
         if aws s3api head-object --bucket "$bucket" --key "$key" >/dev/null 2>&1; then continue; fi
         say "  $key -> bucket"
         aws s3api put-object --bucket "$bucket" --key "$key" --body "$file" >/dev/null

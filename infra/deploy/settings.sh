@@ -133,11 +133,7 @@ earlier_output() {
 }
 
 released() {
-    [[ $RELEASE_PARAMETERS == *" $2 "* ]] || return 1
-    local value
-    value=$(aws cloudformation describe-stacks --stack-name "$(stack_name "$1")" --output text \
-        --query "Stacks[0].Parameters[?ParameterKey=='$2'].ParameterValue | [0]" 2>/dev/null) || return 1
-    [[ $value != None ]] && echo "$value"
+    [[ $RELEASE_PARAMETERS == *" $2 "* ]] && seen "$(stack_name "$1")" parameter "$2"
 }
 
 # A key that the template does not know is a typo.

@@ -3,21 +3,34 @@
 # to outputs.
 # shellcheck disable=SC2154
 
-# stack_status NAME: empty where there is no such stack.
-stack_status() {
-    aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text 2>/dev/null || true
+# look NAME: reads all that is asked of a stack in one call: $work/NAME.stack, lines of KIND, KEY, VALUE. Later stacks take
+# their parameters from its outputs.
+look() {
+    local name=$1
+    aws cloudformation describe-stacks --stack-name "$name" --output text --query "Stacks[0].[
+            [['status', 'status', StackStatus], ['protected', 'protected', EnableTerminationProtection]],
+            Outputs[].['output', OutputKey, OutputValue], Parameters[].['parameter', ParameterKey, ParameterValue]
+        ][]" >"$work/$name.stack" 2>/dev/null || : >"$work/$name.stack"
+    awk -F '\t' '$1 == "output" { print substr($0, 8) }' "$work/$name.stack" >>"$work/outputs"
 }
 
-# remember_outputs NAME: later stacks take their parameters from here.
-remember_outputs() {
-    aws cloudformation describe-stacks --stack-name "$1" --output text \
-        --query 'Stacks[0].Outputs[].[OutputKey, OutputValue]' 2>/dev/null | grep -v '^None$' >>"$work/outputs" || true
+# seen NAME KIND KEY: what `look` has found, or failure.
+seen() {
+    [[ -f $work/$1.stack ]] || return 1
+    awk -F '\t' -v kind="$2" -v key="$3" \
+        '$1 == kind && $2 == key { print substr($0, length($1) + length($2) + 3); found = 1 } END { exit !found }' \
+        "$work/$1.stack"
+}
+
+# The status now, which may have changed since `look`; empty where there is no such stack.
+status_now() {
+    aws cloudformation describe-stacks --stack-name "$1" --query 'Stacks[0].StackStatus' --output text 2>/dev/null || true
 }
 
 # make_change_set NAME PART: sets $change_set, empty where nothing would change.
 make_change_set() {
     local name=$1 part=$2 type=UPDATE status reason role=()
-    case $(stack_status "$name") in
+    case $(seen "$name" status status) in
         '' | REVIEW_IN_PROGRESS) type=CREATE ;;
         *_IN_PROGRESS) fail "$name is being changed by someone else: wait for it" ;;
     esac
@@ -29,33 +42,30 @@ make_change_set() {
         --tags "Key=fluidity:project,Value=fluidity" "Key=fluidity:environment,Value=$environment" \
         --query Id --output text)
     while true; do
-        status=$(describe_change_set Status)
+        IFS=$'\t' read -r status reason < <(aws cloudformation describe-change-set --change-set-name "$change_set" \
+            --query '[Status, StatusReason]' --output text)
         case $status in
             CREATE_COMPLETE) return ;;
             FAILED)
-                reason=$(describe_change_set StatusReason)
                 drop_change_set "$name"
                 case $reason in
                     *"didn't contain changes"* | *"No updates are to be performed"*) return ;;
                     *) fail "$name: $reason" ;;
                 esac
                 ;;
+            '') fail "$name: its change set is gone" ;;
             *) sleep "$poll" ;;
         esac
     done
-}
-
-describe_change_set() {
-    aws cloudformation describe-change-set --change-set-name "$change_set" --query "$1" --output text
 }
 
 # A change set for a new stack leaves an empty stack behind.
 drop_change_set() {
     aws cloudformation delete-change-set --change-set-name "$change_set" >/dev/null
     change_set=''
-    if [[ $(stack_status "$1") == REVIEW_IN_PROGRESS ]]; then
-        aws cloudformation delete-stack --stack-name "$1"
-    fi
+    case $(seen "$1" status status) in
+        '' | REVIEW_IN_PROGRESS) aws cloudformation delete-stack --stack-name "$1" ;;
+    esac
 }
 
 # Lines of ACTION, LOGICAL ID, TYPE, REPLACEMENT.
@@ -122,7 +132,7 @@ execute() {
     started_at=$(date -u +%Y-%m-%dT%H:%M:%S)
     aws cloudformation execute-change-set --change-set-name "$change_set"
     while true; do
-        status=$(stack_status "$name")
+        status=$(status_now "$name")
         case $status in
             CREATE_COMPLETE | UPDATE_COMPLETE) return ;;
             REVIEW_IN_PROGRESS | *_IN_PROGRESS) sleep "$poll" ;;
@@ -144,11 +154,12 @@ failures() {
 # deploy_stack NAME PART
 deploy_stack() {
     local name=$1 part=$2 status
-    status=$(stack_status "$name")
+    status=$(seen "$name" status status) || status=''
     case $status in
         ROLLBACK_COMPLETE | ROLLBACK_FAILED | CREATE_FAILED | DELETE_FAILED)
             say "  $name was never finished ($status): it is removed first"
             delete_stack "$name"
+            look "$name"
             status=''
             ;;
     esac
@@ -156,7 +167,7 @@ deploy_stack() {
     if [[ -z $status || $status == REVIEW_IN_PROGRESS ]]; then first_deploy=true; fi
     parameters "$part"
     if ((${#missing[@]})); then
-        fail "$part: no value for ${missing[*]}: neither in $settings_file, nor an output of an earlier stack"
+        fail "$part: no value for ${missing[*]}: neither in $settings_file, nor an output of an earlier stack$(hint "${missing[*]}")"
     fi
     make_change_set "$name" "$part"
     if [[ -z $change_set ]]; then
@@ -172,6 +183,7 @@ deploy_stack() {
         fi
         if [[ $lift_policy == true && -n $status ]]; then set_policy "$name" "$ALLOW_ALL"; fi
         execute "$name"
+        look "$name"
     fi
     if [[ $first_deploy == true ]] && cut -f 1 "$work/$part.keys" | grep -qx FirstDeploy; then
         # Hand the number of tasks over: from now on no update touches it.
@@ -181,7 +193,10 @@ deploy_stack() {
         if [[ -n $change_set ]]; then execute "$name"; fi
     fi
     protect "$name"
-    remember_outputs "$name"
+}
+
+hint() {
+    if [[ $1 == *CodeKey* ]]; then echo '; the Lambda packages are given by --lambdas DIR'; fi
 }
 
 # protect NAME: the stack policy, and termination protection where the file asks for it.
@@ -189,6 +204,7 @@ protect() {
     local name=$1 wanted flag=--no-enable-termination-protection
     set_policy "$name" "$(cat "$templates/stack-policy.json")"
     wanted=$(setting deploy TerminationProtection) || wanted=false
+    [[ $(seen "$name" protected protected) == "${wanted^}" ]] && return
     if [[ $wanted == true ]]; then flag=--enable-termination-protection; fi
     aws cloudformation update-termination-protection --stack-name "$name" "$flag" >/dev/null
 }
@@ -202,7 +218,7 @@ set_policy() {
 # plan_stack NAME PART: shows and drops the change set.
 plan_stack() {
     local name=$1 part=$2 status
-    status=$(stack_status "$name")
+    status=$(seen "$name" status status) || status=''
     first_deploy=false
     if [[ -z $status || $status == REVIEW_IN_PROGRESS ]]; then first_deploy=true; fi
     parameters "$part"
@@ -220,7 +236,6 @@ plan_stack() {
         show_costs
         drop_change_set "$name"
     fi
-    remember_outputs "$name"
 }
 
 show_costs() {
@@ -235,11 +250,13 @@ delete_stack() {
     local name=$1 id status
     id=$(aws cloudformation describe-stacks --stack-name "$name" --query 'Stacks[0].StackId' --output text)
     started_at=$(date -u +%Y-%m-%dT%H:%M:%S)
-    aws cloudformation update-termination-protection --stack-name "$name" --no-enable-termination-protection >/dev/null
+    if [[ $(seen "$name" protected protected) != False ]]; then
+        aws cloudformation update-termination-protection --stack-name "$name" --no-enable-termination-protection >/dev/null
+    fi
     aws cloudformation delete-stack --stack-name "$name"
     while true; do
         # By its id a deleted stack is still told of.
-        status=$(stack_status "$id")
+        status=$(status_now "$id")
         case $status in
             '' | DELETE_COMPLETE) return ;;
             DELETE_FAILED)
