@@ -5,7 +5,7 @@
 mod tests;
 
 use crate::aws::AwsError;
-use crate::error::CallError;
+use crate::error::{CallError, CallErrorKind};
 use crate::service::InterfaceId;
 use aws_config::SdkConfig;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
@@ -13,13 +13,15 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_runtime::client::orchestrator::operation::Operation;
-use aws_smithy_runtime::client::retries::classifiers::{HttpStatusCodeClassifier, TransientErrorClassifier};
+use aws_smithy_runtime::client::retries::classifiers::{
+    HttpStatusCodeClassifier, ModeledAsRetryableClassifier, TransientErrorClassifier,
+};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse, OrchestratorError};
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::error::metadata::{ErrorMetadata, ProvideErrorMetadata};
-use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::retry::{ErrorKind, ProvideErrorKind, RetryConfig};
 use aws_smithy_types::timeout::TimeoutConfig;
 use std::fmt;
 use std::net::IpAddr;
@@ -39,7 +41,10 @@ pub struct Addresses {
 impl Addresses {
     /// On the SDK's credentials, region, endpoint, HTTP client and limits.
     pub fn new(sdk: &SdkConfig) -> Result<Self, AwsError> {
-        let region = sdk.region().ok_or(AwsError::NoRegion)?.to_string();
+        let region = sdk.region().map(ToString::to_string).unwrap_or_default();
+        if region.is_empty() {
+            return Err(AwsError::NoRegion);
+        }
         let own = std::env::var("AWS_ENDPOINT_URL_EC2").ok();
         let endpoint = own
             .or_else(|| sdk.endpoint_url().map(str::to_owned))
@@ -70,6 +75,7 @@ impl Addresses {
             .standard_retry(&self.retries)
             .retry_classifier(HttpStatusCodeClassifier::default())
             .retry_classifier(TransientErrorClassifier::<Refusal>::new())
+            .retry_classifier(ModeledAsRetryableClassifier::<Refusal>::new())
             .timeout_config(self.timeouts.clone())
             .serializer(to_http)
             .deserializer(read)
@@ -88,7 +94,7 @@ impl Addresses {
     async fn signed(&self, interface: &InterfaceId) -> Result<Signed, CallError> {
         let unsent = |detail: String| CallError {
             operation: OPERATION,
-            kind: crate::error::CallErrorKind::Unsent,
+            kind: CallErrorKind::Unsent,
             detail,
         };
         // The id comes from ECS; it goes into a form without escapes.
@@ -165,6 +171,16 @@ impl std::error::Error for Refusal {}
 impl ProvideErrorMetadata for Refusal {
     fn meta(&self) -> &ErrorMetadata {
         &self.0
+    }
+}
+
+impl ProvideErrorKind for Refusal {
+    fn retryable_error_kind(&self) -> Option<ErrorKind> {
+        CallErrorKind::is_throttle(self.0.code()?).then_some(ErrorKind::ThrottlingError)
+    }
+
+    fn code(&self) -> Option<&str> {
+        self.0.code()
     }
 }
 

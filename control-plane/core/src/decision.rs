@@ -207,7 +207,7 @@ impl Facts<'_> {
             .any(|sample| Epoch::from_metric(sample.value).is_some())
     }
 
-    /// Until when something was known: of the silent task that has been silent longest.
+    /// Until when something was known: of the silent task that spoke last, so that each has its time.
     fn known_until(&self, silent: &[&Task]) -> Option<Epoch> {
         let heard = |task: &&Task| {
             self.read_of(&task.id)
@@ -220,7 +220,7 @@ impl Facts<'_> {
             // ECS counts a running task that it does not list.
             self.service.stamps.start.max(self.service.deployment_changed)
         } else {
-            silent.iter().map(heard).min().flatten()
+            silent.iter().map(heard).max().flatten()
         };
         known.max(self.service.stamps.wake)
     }

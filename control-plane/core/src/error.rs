@@ -107,17 +107,25 @@ impl CallErrorKind {
         )
     }
 
+    /// Whether AWS's code says that there were too many calls.
+    pub fn is_throttle(code: &str) -> bool {
+        matches!(
+            code,
+            "ThrottlingException"
+                | "Throttling"
+                | "ThrottledException"
+                | "TooManyRequestsException"
+                | "RequestLimitExceeded"
+                | "RequestThrottled"
+                | "RequestThrottledException"
+                | "LimitExceededException"
+        )
+    }
+
     /// By the code that AWS gave, else by the status.
     fn of(code: Option<&str>, status: u16) -> Self {
         match code.unwrap_or_default() {
-            "ThrottlingException"
-            | "Throttling"
-            | "ThrottledException"
-            | "TooManyRequestsException"
-            | "RequestLimitExceeded"
-            | "RequestThrottled"
-            | "RequestThrottledException"
-            | "LimitExceededException" => Self::Throttled,
+            code if Self::is_throttle(code) => Self::Throttled,
             "AccessDenied"
             | "AccessDeniedException"
             | "UnauthorizedOperation"
@@ -184,7 +192,12 @@ impl CallError {
                 (CallErrorKind::Unsent, chain(error))
             }
             SdkError::DispatchFailure(_) => (CallErrorKind::Unreachable, chain(error)),
-            SdkError::ResponseError(_) => (CallErrorKind::Garbled, chain(error)),
+            // An answer that is not of the service's form: of a proxy on the way, or cut short.
+            SdkError::ResponseError(response) => {
+                let status = response.raw().status().as_u16();
+                let detail = format!("HTTP {status}: {}", chain(error));
+                (CallErrorKind::of(None, status), detail)
+            }
             _ => (CallErrorKind::Unsent, chain(error)),
         };
         Self {

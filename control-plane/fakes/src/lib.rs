@@ -7,6 +7,7 @@
 //! - [`lambda::Lambda`] runs a real function binary through Lambda's runtime interface, one process for each call at a
 //!   time, as Lambda does.
 //! - [`gateway::Gateway`] is API Gateway: an API key, `POST /wake` and `POST /kill`, proxy events, and its own errors.
+//! - [`emulator::Emulator`] is another program, ministack: the wire as somebody else understands it.
 //!
 //! # The whole loop
 //!
@@ -40,6 +41,7 @@
 //! ```
 
 pub mod aws;
+pub mod emulator;
 pub mod events;
 pub mod gateway;
 pub mod http;

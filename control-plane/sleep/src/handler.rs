@@ -71,7 +71,7 @@ async fn stop(plane: &Plane, decided: &Service, reason: Stop) -> Result<Answer, 
     }
     let counts = ecs.set_desired(0).await?;
     let after = ecs.describe().await?;
-    if wanted(&after, reason) != wanted(decided, reason) && after.stamps.kill == before.stamps.kill {
+    if wanted(&after, reason) != wanted(decided, reason) && !killed_since(&before, &after) {
         return give_back(plane, &before).await;
     }
     let state = match reason {
@@ -94,11 +94,17 @@ const fn wanted(service: &Service, reason: Stop) -> Option<Epoch> {
 async fn give_back(plane: &Plane, before: &Service) -> Result<Answer, Error> {
     let ecs = &plane.aws.ecs;
     let counts = ecs.set_desired(before.counts.desired).await?;
-    if ecs.describe().await?.stamps.kill == before.stamps.kill {
+    if !killed_since(before, &ecs.describe().await?) {
         return overtaken(plane, counts).await;
     }
     let counts = ecs.set_desired(0).await?;
     overtaken(plane, counts).await
+}
+
+/// Whether a kill has come since `before`, and not before the last wake. In the same second, the kill counts as later:
+/// who wants the server asks again.
+fn killed_since(before: &Service, after: &Service) -> bool {
+    after.stamps.kill != before.stamps.kill && after.stamps.kill >= after.stamps.wake
 }
 
 async fn overtaken(plane: &Plane, counts: Counts) -> Result<Answer, Error> {
