@@ -104,7 +104,7 @@ file_lengths() {
     local file lines
     while read -r file; do
         lines=$(wc -l <"$file")
-        if [[ $file == */main.rs ]] && ((lines > 60)); then violation "$file has $lines lines; a main.rs has at most 60"; fi
+        if [[ $file == */main.rs && $file != */tests/* ]] && ((lines > 60)); then violation "$file has $lines lines; a main.rs has at most 60"; fi
         if ((lines > 500)); then
             violation "$file has $lines lines: more than one noun (at most 500, better 400)"
         elif ((lines > 450)); then
