@@ -5,11 +5,16 @@
 //! is critical: who does not know it must refuse the message; an even one may be ignored. `docs/protocol.md` has the
 //! tables and test vectors.
 
+mod fields;
+
+pub(crate) use fields::{varint, varint_len};
+
 use crate::code::{ReplyCode, ResetCode};
-use crate::message::{Control, Hello, Kind, Open, Reply};
+use crate::message::{Control, Hello, Kind, Open, Others, Reply};
 use crate::target::{Host, Port, Target};
-use bytes::{Buf, BufMut};
-use quinn::VarInt;
+use crate::tls::AgentId;
+use bytes::BufMut;
+use fields::{cut, fields, fixed, message, number, text, unknown};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -21,6 +26,8 @@ pub const MAX_HOST: usize = 255;
 pub const MAX_DETAIL: usize = 1024;
 /// The longest software name of a [`Hello`]. Encoding cuts a longer one at a character.
 pub const MAX_SOFTWARE: usize = 128;
+/// The longest list of names of an [`Others`], as text: 4 KiB. Encoding leaves out what does not fit.
+pub const MAX_NAMES: usize = 4 * 1024;
 
 /// Why bytes are no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,6 +147,9 @@ pub fn encode_control(control: &Control, out: &mut impl BufMut) {
             fields.bytes(HELLO_INSTANCE, &hello.instance.to_be_bytes());
             fields.bytes(HELLO_SOFTWARE, cut(&hello.software, MAX_SOFTWARE).as_bytes());
             fields.number(HELLO_MAX_SESSIONS, u64::from(hello.max_sessions));
+            if hello.uptime.as_secs() > 0 {
+                fields.number(HELLO_UPTIME, hello.uptime.as_secs());
+            }
         }),
         Control::Drain { deadline } => message(out, TYPE_DRAIN, |fields| {
             fields.number(
@@ -148,6 +158,12 @@ pub fn encode_control(control: &Control, out: &mut impl BufMut) {
             );
         }),
         Control::Goodbye => message(out, TYPE_GOODBYE, |_| {}),
+        Control::Others(others) => message(out, TYPE_OTHERS, |fields| {
+            fields.number(OTHERS_COUNT, u64::from(others.count));
+            if let Some(names) = joined(&others.names) {
+                fields.bytes(OTHERS_NAMES, names.as_bytes());
+            }
+        }),
         Control::Credit { stream, limit } => message(out, TYPE_CREDIT, |fields| {
             fields.number(CREDIT_STREAM, *stream);
             fields.number(CREDIT_LIMIT, *limit);
@@ -172,6 +188,7 @@ pub fn decode_control(kind: u64, body: &[u8]) -> Result<Control, DecodeError> {
             })
         }
         TYPE_GOODBYE => numbers(body, []).map(|[]| Control::Goodbye),
+        TYPE_OTHERS => decode_others(body).map(Control::Others),
         TYPE_CREDIT => {
             let [stream, limit] = numbers(body, [CREDIT_STREAM, CREDIT_LIMIT])?;
             Ok(Control::Credit { stream, limit })
@@ -213,10 +230,11 @@ pub fn split_message(bytes: &[u8]) -> Result<RawMessage<'_>, DecodeError> {
 }
 
 fn decode_hello(body: &[u8]) -> Result<Hello, DecodeError> {
-    let (mut instance, mut software, mut max_sessions) = (None, String::new(), None);
+    let (mut instance, mut software, mut max_sessions, mut uptime) = (None, String::new(), None, 0);
     for field in fields(body) {
         let (tag, value) = field?;
         match tag {
+            HELLO_UPTIME => uptime = number(tag, value)?,
             HELLO_INSTANCE => instance = Some(u64::from_be_bytes(fixed::<8>(tag, value)?)),
             HELLO_SOFTWARE => software = text(tag, value, MAX_SOFTWARE)?,
             HELLO_MAX_SESSIONS => {
@@ -231,7 +249,46 @@ fn decode_hello(body: &[u8]) -> Result<Hello, DecodeError> {
         instance: instance.ok_or(DecodeError::Missing(HELLO_INSTANCE))?,
         software,
         max_sessions: max_sessions.ok_or(DecodeError::Missing(HELLO_MAX_SESSIONS))?,
+        uptime: Duration::from_secs(uptime),
     })
+}
+
+fn decode_others(body: &[u8]) -> Result<Others, DecodeError> {
+    let (mut count, mut names) = (None, Vec::new());
+    for field in fields(body) {
+        let (tag, value) = field?;
+        match tag {
+            OTHERS_COUNT => {
+                let number = number(tag, value)?;
+                count = Some(u32::try_from(number).map_err(|_| DecodeError::UnknownValue(tag, number))?);
+            }
+            OTHERS_NAMES => {
+                let text = text(tag, value, MAX_NAMES)?;
+                let parsed: Result<_, _> = text.split(' ').map(AgentId::parse).collect();
+                names = parsed.map_err(|_| DecodeError::BadField(tag))?;
+            }
+            _ => unknown(tag)?,
+        }
+    }
+    Ok(Others {
+        count: count.ok_or(DecodeError::Missing(OTHERS_COUNT))?,
+        names,
+    })
+}
+
+/// As many names as fit, a space between them; nothing where there is none.
+fn joined(names: &[AgentId]) -> Option<String> {
+    let mut joined = String::new();
+    for name in names {
+        if joined.len() + 1 + name.as_str().len() > MAX_NAMES {
+            break;
+        }
+        if !joined.is_empty() {
+            joined.push(' ');
+        }
+        joined.push_str(name.as_str());
+    }
+    (!joined.is_empty()).then_some(joined)
 }
 
 /// The values of a message whose fields are all numbers and all needed.
@@ -273,116 +330,6 @@ fn name(value: &[u8]) -> Result<Host, DecodeError> {
     }
 }
 
-fn unknown(tag: u64) -> Result<(), DecodeError> {
-    if tag % 2 == 1 {
-        Err(DecodeError::UnknownCritical(tag))
-    } else {
-        Ok(())
-    }
-}
-
-fn number(tag: u64, mut value: &[u8]) -> Result<u64, DecodeError> {
-    match varint(&mut value) {
-        Some(number) if value.is_empty() => Ok(number),
-        _ => Err(DecodeError::BadField(tag)),
-    }
-}
-
-fn fixed<const N: usize>(tag: u64, value: &[u8]) -> Result<[u8; N], DecodeError> {
-    value.try_into().map_err(|_| DecodeError::BadField(tag))
-}
-
-fn text(tag: u64, value: &[u8], limit: usize) -> Result<String, DecodeError> {
-    match std::str::from_utf8(value) {
-        Ok(text) if text.len() <= limit => Ok(text.to_owned()),
-        _ => Err(DecodeError::BadField(tag)),
-    }
-}
-
-fn cut(text: &str, limit: usize) -> &str {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
-}
-
-fn fields(mut body: &[u8]) -> impl Iterator<Item = Result<(u64, &[u8]), DecodeError>> {
-    let mut last = None;
-    std::iter::from_fn(move || {
-        if body.is_empty() {
-            return None;
-        }
-        let field = next_field(&mut body).and_then(|(tag, value)| {
-            if last.replace(tag).is_some_and(|last| last >= tag) {
-                return Err(DecodeError::FieldOrder(tag));
-            }
-            Ok((tag, value))
-        });
-        if field.is_err() {
-            body = &[];
-        }
-        Some(field)
-    })
-}
-
-fn next_field<'a>(body: &mut &'a [u8]) -> Result<(u64, &'a [u8]), DecodeError> {
-    let tag = varint(body).ok_or(DecodeError::BadField(0))?;
-    let length = varint(body).ok_or(DecodeError::BadField(tag))?;
-    let size = usize::try_from(length).map_err(|_| DecodeError::BadField(tag))?;
-    let (value, rest) = body.split_at_checked(size).ok_or(DecodeError::BadField(tag))?;
-    *body = rest;
-    Ok((tag, value))
-}
-
-/// Reads a varint (RFC 9000 §16), or nothing where the bytes end inside it.
-pub(crate) fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let size = varint_len(*bytes.first()?);
-    let (mut value, rest) = bytes.split_at_checked(size)?;
-    *bytes = rest;
-    Some(value.get_uint(size) & (u64::MAX >> (64 - (size * 8 - 2))))
-}
-
-/// How long a varint is, from its first byte.
-pub(crate) fn varint_len(first: u8) -> usize {
-    1 << (first >> 6)
-}
-
-fn put_varint(out: &mut impl BufMut, number: u64) {
-    let number = number.min(VarInt::MAX.into_inner());
-    match number {
-        0..0x40 => out.put_uint(number, 1),
-        0x40..0x4000 => out.put_uint(0x4000 | number, 2),
-        0x4000..0x4000_0000 => out.put_uint(0x8000_0000 | number, 4),
-        _ => out.put_u64(0xc000_0000_0000_0000 | number),
-    }
-}
-
-/// Collects the fields of one message, then writes it with its length.
-fn message(out: &mut impl BufMut, kind: u64, fill: impl FnOnce(&mut Fields)) {
-    let mut fields = Fields(Vec::with_capacity(64));
-    fill(&mut fields);
-    put_varint(out, kind);
-    put_varint(out, u64::try_from(fields.0.len()).unwrap_or(u64::MAX));
-    out.put_slice(&fields.0);
-}
-
-struct Fields(Vec<u8>);
-
-impl Fields {
-    fn number(&mut self, tag: u64, number: u64) {
-        let mut value = Vec::with_capacity(8);
-        put_varint(&mut value, number);
-        self.bytes(tag, &value);
-    }
-
-    fn bytes(&mut self, tag: u64, value: &[u8]) {
-        put_varint(&mut self.0, tag);
-        put_varint(&mut self.0, u64::try_from(value.len()).unwrap_or(u64::MAX));
-        self.0.put_slice(value);
-    }
-}
-
 const TYPE_OPEN: u64 = 0x01;
 const TYPE_REPLY: u64 = 0x03;
 const TYPE_HELLO: u64 = 0x11;
@@ -390,8 +337,9 @@ const TYPE_DRAIN: u64 = 0x12;
 const TYPE_GOODBYE: u64 = 0x14;
 const TYPE_CREDIT: u64 = 0x15;
 const TYPE_ABORT: u64 = 0x17;
+const TYPE_OTHERS: u64 = 0x18;
 /// Unknown types up to here are errors: they would be known ones in the wrong place.
-const TYPE_LAST: u64 = TYPE_ABORT;
+const TYPE_LAST: u64 = TYPE_OTHERS;
 
 const OPEN_KIND: u64 = 0x01;
 const OPEN_NAME: u64 = 0x03;
@@ -405,12 +353,20 @@ const REPLY_WINDOW: u64 = 0x0b;
 const HELLO_INSTANCE: u64 = 0x01;
 const HELLO_SOFTWARE: u64 = 0x02;
 const HELLO_MAX_SESSIONS: u64 = 0x03;
+const HELLO_UPTIME: u64 = 0x04;
 const DRAIN_DEADLINE: u64 = 0x01;
+const OTHERS_COUNT: u64 = 0x01;
+const OTHERS_NAMES: u64 = 0x02;
 const CREDIT_STREAM: u64 = 0x01;
 const CREDIT_LIMIT: u64 = 0x03;
 const ABORT_STREAM: u64 = 0x01;
 const ABORT_OFFSET: u64 = 0x03;
 const ABORT_CODE: u64 = 0x05;
+
+#[cfg(test)]
+use fields::put_varint;
+#[cfg(test)]
+use quinn::VarInt;
 
 #[cfg(test)]
 mod tests;

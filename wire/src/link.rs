@@ -8,7 +8,7 @@ use crate::code::{CloseCode, ReplyCode, ResetCode};
 use crate::codec;
 use crate::credit::{EARLY_WINDOW, Pool, Window};
 use crate::io::{ReadMessageError, read_message, read_now};
-use crate::message::{Control, Hello, Open, Reply};
+use crate::message::{Control, Hello, Open, Others, Reply};
 use crate::stream::{SessionRecv, SessionSend, SessionState, StreamCut};
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
@@ -37,6 +37,8 @@ pub struct PeerState {
     pub draining: Option<Duration>,
     /// It said that it closes the connection on purpose.
     pub goodbye: bool,
+    /// Who else it said is connected, where it is a server.
+    pub others: Option<Others>,
 }
 
 /// How a connection ended.
@@ -177,6 +179,11 @@ impl Link {
         self.outbox.push(Control::Drain { deadline });
     }
 
+    /// Tells the peer who else is connected; the newest word replaces one that still waits to be sent.
+    pub fn send_others(&self, others: Others) {
+        self.outbox.others(others);
+    }
+
     /// Tells the peer that the connection is about to be closed on purpose.
     pub fn send_goodbye(&self) {
         self.outbox.push(Control::Goodbye);
@@ -260,6 +267,7 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct OutboxState {
     messages: VecDeque<Control>,
+    others: Option<Others>,
     credits: HashMap<u64, u64>,
     sessions: HashMap<u64, Weak<SessionState>>,
 }
@@ -267,6 +275,11 @@ struct OutboxState {
 impl Outbox {
     pub(crate) fn push(&self, message: Control) {
         self.lock().messages.push_back(message);
+        self.filled.notify_one();
+    }
+
+    fn others(&self, others: Others) {
+        self.lock().others = Some(others);
         self.filled.notify_one();
     }
 
@@ -290,6 +303,9 @@ impl Outbox {
         let mut state = self.lock();
         while let Some(message) = state.messages.pop_front() {
             codec::encode_control(&message, bytes);
+        }
+        if let Some(others) = state.others.take() {
+            codec::encode_control(&Control::Others(others), bytes);
         }
         for (stream, limit) in state.credits.drain() {
             codec::encode_control(&Control::Credit { stream, limit }, bytes);
@@ -362,6 +378,7 @@ async fn read_control(connection: &Connection, outbox: &Outbox, peer: &watch::Se
                     Control::Hello(_) => return LinkEnd::Protocol("a second hello".into()),
                     Control::Drain { deadline } => peer.send_modify(|state| state.draining = Some(deadline)),
                     Control::Goodbye => peer.send_modify(|state| state.goodbye = true),
+                    Control::Others(others) => peer.send_modify(|state| state.others = Some(others)),
                     Control::Credit { stream, limit } => {
                         if let Some(session) = outbox.session(stream) {
                             session.raise_credit(limit);

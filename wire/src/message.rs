@@ -2,6 +2,7 @@
 
 use crate::code::{ReplyCode, ResetCode};
 use crate::target::Target;
+use crate::tls::AgentId;
 use std::time::Duration;
 
 /// What a session carries: it drives policy, deadlines and metrics, never the bytes.
@@ -82,6 +83,17 @@ pub struct Hello {
     pub software: String,
     /// How many concurrent sessions the sender takes on this connection.
     pub max_sessions: u32,
+    /// How long the sender's process has run, in whole seconds; 0 where it does not say.
+    pub uptime: Duration,
+}
+
+/// Who else is connected to a server; it tells each agent when that changes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// How many other agents: each counts once, however many connections it has, and the receiver not at all.
+    pub count: u32,
+    /// Their names, as far as they fit.
+    pub names: Vec<AgentId>,
 }
 
 /// A message of a control stream.
@@ -96,6 +108,8 @@ pub enum Control {
     },
     /// The sender is about to close the connection on purpose.
     Goodbye,
+    /// Who else is connected; from a server to an agent.
+    Others(Others),
     /// The receiver of a session's bytes lets the sender go on.
     Credit {
         /// The session's QUIC stream id.

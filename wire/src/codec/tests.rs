@@ -88,11 +88,13 @@ fn one_of_each() -> Vec<Message> {
             instance: 1,
             software: "test".into(),
             max_sessions: 1000,
+            uptime: Duration::from_secs(7),
         })),
         Message::Control(Control::Drain {
             deadline: Duration::from_secs(1),
         }),
         Message::Control(Control::Goodbye),
+        Message::Control(Control::Others(others(2, &["desk", "phone"]))),
         Message::Control(Control::Credit { stream, limit }),
         Message::Control(Control::Abort { stream, offset, code }),
     ]
@@ -102,4 +104,11 @@ fn one_of_each() -> Vec<Message> {
 fn taken_apart(bytes: &[u8]) -> (u64, Vec<(u64, &[u8])>) {
     let raw = split_message(bytes).unwrap();
     (raw.kind, fields(raw.body).collect::<Result<_, _>>().unwrap())
+}
+
+fn others(count: u32, names: &[&str]) -> Others {
+    Others {
+        count,
+        names: names.iter().map(|name| AgentId::parse(name).unwrap()).collect(),
+    }
 }

@@ -153,6 +153,7 @@ pub(crate) fn hello(software: &str, max_sessions: u32) -> Hello {
         instance: 7,
         software: software.into(),
         max_sessions,
+        uptime: Duration::ZERO,
     }
 }
 

@@ -59,7 +59,7 @@ async fn a_control_stream_that_does_not_begin_with_hello_closes_the_connection()
     for bytes in [
         encoded(&[Control::Goodbye]),
         encoded(&[Control::Credit { stream: 0, limit: 1 }]),
-        later(0x18, 20),
+        later(0x1a, 20),
         later(0x19, 20),
         b"\x01\x00".to_vec(),
         b"\x11\x00".to_vec(),
@@ -83,7 +83,7 @@ async fn what_may_not_follow_a_hello_closes_the_connection() {
         (b"\x16\x00".to_vec(), "control stream: malformed message"),
         (b"\x12\x00".to_vec(), "control stream: malformed message"),
         (b"\x01\x00".to_vec(), "control stream: malformed message"),
-        (later(0x18, MAX_MESSAGE + 1), "control stream: malformed message"),
+        (later(0x1a, MAX_MESSAGE + 1), "control stream: malformed message"),
         (vec![0xff; 64], "control stream: malformed message"),
     ] {
         let bare = Bare::connect().await;
@@ -156,7 +156,7 @@ async fn messages_of_a_later_version_are_skipped_up_to_the_largest() {
     let server = bare.server();
     let deadline = Duration::from_secs(5);
     let rest = [
-        later(0x18, 20),
+        later(0x1a, 20),
         later(0x3e, MAX_MESSAGE),
         encoded(&[Control::Drain { deadline }]),
     ]

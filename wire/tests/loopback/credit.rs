@@ -14,13 +14,15 @@ const BASE_WINDOW: u64 = 256 * 1024;
 /// The control stream of an end without a link.
 async fn say(connection: &Connection) -> SendStream {
     let mut stream = connection.open_uni().await.unwrap();
-    tell(&mut stream, Control::Hello(hello("bare", 0))).await;
+    tell(&mut stream, &[Control::Hello(hello("bare", 0))]).await;
     stream
 }
 
-async fn tell(stream: &mut SendStream, message: Control) {
+async fn tell(stream: &mut SendStream, messages: &[Control]) {
     let mut bytes = BytesMut::new();
-    codec::encode_control(&message, &mut bytes);
+    for message in messages {
+        codec::encode_control(message, &mut bytes);
+    }
     stream.write_chunk(bytes.freeze()).await.unwrap();
 }
 
@@ -55,36 +57,14 @@ async fn an_agent_sends_what_reply_and_credit_allow_and_not_a_byte_more() {
     });
     let mut read = read_exact(&mut recv, 100_000).await;
     stays_pending("a byte without credit", recv.read(&mut [0])).await;
-    let raised = Control::Credit {
-        stream,
-        limit: 150_000,
-    };
-    tell(&mut control, raised).await;
+    // The lower limits come with the higher one, before anything could be sent for it.
+    let credit = |limit| Control::Credit { stream, limit };
+    tell(&mut control, &[credit(150_000), credit(120_000), credit(0)]).await;
     read.extend(read_exact(&mut recv, 50_000).await);
-    for limit in [0, 120_000, 150_000] {
-        tell(&mut control, Control::Credit { stream, limit }).await;
-    }
-    tell(
-        &mut control,
-        Control::Credit {
-            stream: stream + 4,
-            limit: 400_000,
-        },
-    )
-    .await;
-    stays_pending(
-        "a byte for a limit that fell or is another's",
-        recv.read(&mut [0]),
-    )
-    .await;
-    tell(
-        &mut control,
-        Control::Credit {
-            stream,
-            limit: u64::MAX,
-        },
-    )
-    .await;
+    let (stream, limit) = (stream + 4, 400_000);
+    tell(&mut control, &[Control::Credit { stream, limit }]).await;
+    stays_pending("a byte for the credit of another session", recv.read(&mut [0])).await;
+    tell(&mut control, &[credit(u64::MAX)]).await;
     read.extend(within("the rest", recv.read_to_end(bytes.len())).await.unwrap());
     assert!(read == bytes);
     assert!(writing.await.unwrap());
@@ -117,14 +97,8 @@ async fn a_server_sends_what_open_and_credit_allow_and_not_a_byte_more() {
     assert_eq!((reply.code, reply.window), (ReplyCode::Ok, BASE_WINDOW));
     assert_eq!(read_exact(&mut recv, 5_000).await, pattern(5_000));
     stays_pending("a byte without credit", recv.read(&mut [0])).await;
-    tell(
-        &mut control,
-        Control::Credit {
-            stream: id,
-            limit: 7_000,
-        },
-    )
-    .await;
+    let (stream, limit) = (id, 7_000);
+    tell(&mut control, &[Control::Credit { stream, limit }]).await;
     assert_eq!(
         within("the rest", recv.read_to_end(7_000)).await.unwrap(),
         pattern(7_000)[5_000..]

@@ -209,10 +209,7 @@ fn an_unknown_variable_is_a_warning_and_an_empty_one_is_nothing() {
         ("FLUIDITY_LISTEN", ""),
         ("PATH", "x"),
     ];
-    let resolved = Layers::new(SCHEMA)
-        .env(variables)
-        .resolve::<Sample>()
-        .unwrap();
+    let resolved = Layers::new(SCHEMA).env(variables).resolve::<Sample>().unwrap();
     assert_eq!(
         resolved.warnings,
         ["$FLUIDITY_LISTN is no setting of this daemon; did you mean `FLUIDITY_LISTEN`?"]

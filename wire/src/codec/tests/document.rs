@@ -97,7 +97,9 @@ fn the_vectors_show_every_message_every_error_and_have_names_of_their_own() {
             .map(|text| text.split([' ', '(']).next().unwrap())
             .collect()
     };
-    for message in ["open", "reply", "hello", "drain", "goodbye", "credit", "abort"] {
+    for message in [
+        "open", "reply", "hello", "drain", "goodbye", "others", "credit", "abort",
+    ] {
         assert!(shown("is").contains(&message), "{message}");
     }
     let errors = [
@@ -143,11 +145,18 @@ fn describe(message: &Message) -> String {
             reply.code, reply.window, reply.detail
         ),
         Message::Control(Control::Hello(hello)) => format!(
-            "hello instance={:016x} max-sessions={} software={:?}",
-            hello.instance, hello.max_sessions, hello.software
+            "hello instance={:016x} max-sessions={} uptime={}s software={:?}",
+            hello.instance,
+            hello.max_sessions,
+            hello.uptime.as_secs(),
+            hello.software
         ),
         Message::Control(Control::Drain { deadline }) => format!("drain deadline={}ms", deadline.as_millis()),
         Message::Control(Control::Goodbye) => "goodbye".into(),
+        Message::Control(Control::Others(others)) => {
+            let names: Vec<_> = others.names.iter().map(AgentId::as_str).collect();
+            format!("others count={} names={:?}", others.count, names.join(" "))
+        }
         Message::Control(Control::Credit { stream, limit }) => {
             format!("credit stream={stream} limit={limit}")
         }
@@ -240,12 +249,13 @@ fn the_types_and_tags_of_the_document_are_those_of_the_code() {
         (
             TYPE_HELLO,
             "Hello",
-            vec![HELLO_INSTANCE, HELLO_SOFTWARE, HELLO_MAX_SESSIONS],
+            vec![HELLO_INSTANCE, HELLO_SOFTWARE, HELLO_MAX_SESSIONS, HELLO_UPTIME],
         ),
         (TYPE_DRAIN, "Drain", vec![DRAIN_DEADLINE]),
         (TYPE_GOODBYE, "Goodbye", vec![]),
         (TYPE_CREDIT, "Credit", vec![CREDIT_STREAM, CREDIT_LIMIT]),
         (TYPE_ABORT, "Abort", vec![ABORT_STREAM, ABORT_OFFSET, ABORT_CODE]),
+        (TYPE_OTHERS, "Others", vec![OTHERS_COUNT, OTHERS_NAMES]),
     ];
     let listed: Vec<_> = types
         .iter()
@@ -257,7 +267,7 @@ fn the_types_and_tags_of_the_document_are_those_of_the_code() {
         assert_eq!(columns(&format!("### `{name}`"), 1), tags, "{name}");
     }
     assert!(DOCUMENT.contains("`Goodbye`\n\nIt has no fields."));
-    assert_eq!(TYPE_LAST, TYPE_ABORT);
+    assert_eq!(TYPE_LAST, TYPE_OTHERS);
 }
 
 #[test]
@@ -271,6 +281,7 @@ fn the_limits_of_the_document_are_those_of_the_code() {
         ("host as text", length(MAX_HOST)),
         ("detail of a Reply", length(MAX_DETAIL)),
         ("software of a Hello", length(MAX_SOFTWARE)),
+        ("names of an Others", length(MAX_NAMES)),
         ("early bytes", credit::EARLY_WINDOW),
         ("window of one session", credit::MAX_WINDOW),
     ] {

@@ -1,12 +1,12 @@
 //! Limits, and what is refused beyond each of them.
 
-use super::{Message, Place, by_hand, one_of_each, taken_apart};
+use super::{Message, Place, by_hand, one_of_each, others, taken_apart};
 use crate::codec::*;
 
 #[test]
 fn a_message_may_have_16_kib_and_more_is_refused_by_the_length_alone() {
     let mut largest = Vec::new();
-    message(&mut largest, TYPE_LAST + 1, |fields| {
+    message(&mut largest, TYPE_LAST + 2, |fields| {
         fields.0 = vec![0; MAX_MESSAGE]
     });
     let raw = split_message(&largest).unwrap();
@@ -300,6 +300,7 @@ fn a_long_software_name_is_cut_and_a_longer_one_refused() {
         instance: 1,
         software: format!("{}é", "x".repeat(MAX_SOFTWARE - 1)),
         max_sessions: 0,
+        uptime: Duration::ZERO,
     }));
     let Ok((Message::Control(Control::Hello(decoded)), _)) = Place::Control.decode(&hello.encode()) else {
         panic!("a hello comes back")
@@ -360,5 +361,23 @@ fn only_an_even_type_behind_the_known_ones_is_ignored_and_only_on_a_control_stre
                 );
             }
         }
+    }
+}
+
+#[test]
+fn names_that_do_not_fit_are_left_out_and_counted_all_the_same() {
+    let names: Vec<_> = (0..100)
+        .map(|number| format!("{}{number:03}", "n".repeat(60)))
+        .collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let others = Message::Control(Control::Others(others(100, &names)));
+    let Ok((Message::Control(Control::Others(decoded)), _)) = Place::Control.decode(&others.encode()) else {
+        panic!("the others come back")
+    };
+    assert_eq!((decoded.count, decoded.names.len()), (100, MAX_NAMES / 64));
+    for names in [&b""[..], b" ", b"a  b", b"A", b"a b "] {
+        let fields = [(OTHERS_COUNT, &b"\x01"[..]), (OTHERS_NAMES, names)];
+        let decoded = Place::Control.decode(&by_hand(TYPE_OTHERS, &fields));
+        assert_eq!(decoded, Err(DecodeError::BadField(OTHERS_NAMES)), "{names:?}");
     }
 }

@@ -50,13 +50,19 @@ fn reply() -> impl Strategy<Value = Message> {
 }
 
 fn control() -> impl Strategy<Value = Message> {
-    let hello = (any::<u64>(), text(MAX_SOFTWARE), any::<u32>());
-    let hello = hello.prop_map(|(instance, software, max_sessions)| {
+    let hello = (any::<u64>(), text(MAX_SOFTWARE), any::<u32>(), number());
+    let hello = hello.prop_map(|(instance, software, max_sessions, uptime)| {
         Control::Hello(Hello {
             instance,
             software,
             max_sessions,
+            uptime: Duration::from_secs(uptime),
         })
+    });
+    let others = (any::<u32>(), vec("[a-z0-9][a-z0-9._-]{0,63}", 0..60));
+    let others = others.prop_map(|(count, names)| {
+        let names = names.iter().map(|name| AgentId::parse(name).unwrap()).collect();
+        Control::Others(Others { count, names })
     });
     let drain = number().prop_map(|millis| Control::Drain {
         deadline: Duration::from_millis(millis),
@@ -64,7 +70,7 @@ fn control() -> impl Strategy<Value = Message> {
     let credit = (number(), number()).prop_map(|(stream, limit)| Control::Credit { stream, limit });
     let abort = (number(), number(), select(ResetCode::ALL));
     let abort = abort.prop_map(|(stream, offset, code)| Control::Abort { stream, offset, code });
-    prop_oneof![hello, drain, Just(Control::Goodbye), credit, abort].prop_map(Message::Control)
+    prop_oneof![hello, drain, Just(Control::Goodbye), others, credit, abort].prop_map(Message::Control)
 }
 
 fn message() -> impl Strategy<Value = Message> {

@@ -1,6 +1,6 @@
 //! The exact bytes of every kind of message: what was once sent must be understood for ever.
 
-use super::Message;
+use super::{Message, others};
 use crate::codec::*;
 
 /// Both ways: the value has these bytes, and the bytes have this value.
@@ -56,10 +56,28 @@ fn hello() {
         instance: 0xff00_0000_0000_0001,
         software: "x/1".into(),
         max_sessions: 100,
+        uptime: Duration::ZERO,
     };
     is(
-        Message::Control(Control::Hello(hello)),
+        Message::Control(Control::Hello(hello.clone())),
         b"\x11\x13\x01\x08\xff\0\0\0\0\0\0\x01\x02\x03x/1\x03\x02\x40\x64",
+    );
+    let uptime = Duration::from_millis(300_999);
+    is(
+        Message::Control(Control::Hello(Hello { uptime, ..hello })),
+        b"\x11\x17\x01\x08\xff\0\0\0\0\0\0\x01\x02\x03x/1\x03\x02\x40\x64\x04\x02\x41\x2c",
+    );
+}
+
+#[test]
+fn the_others() {
+    is(
+        Message::Control(Control::Others(others(0, &[]))),
+        b"\x18\x03\x01\x01\0",
+    );
+    is(
+        Message::Control(Control::Others(others(2, &["a", "b-1"]))),
+        b"\x18\x0a\x01\x01\x02\x02\x05a b-1",
     );
 }
 
