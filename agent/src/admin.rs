@@ -1,9 +1,10 @@
 //! What the agent shows on its admin listener.
 
-use crate::config::Config;
+use crate::lifecycle::{Accounts, Lifecycle};
 use crate::metrics::Metrics;
-use crate::tunnel::{Phase, State};
+use crate::tunnel::{Dialer, Phase, State};
 use fluidity_daemon::admin::{AdminPages, Health};
+use fluidity_wire::tls::AgentId;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,23 +13,21 @@ use tokio::sync::watch;
 /// The agent's pages.
 #[derive(Debug)]
 pub struct Pages {
-    server: String,
-    name: String,
-    phase: watch::Receiver<Phase>,
-    metrics: Arc<Metrics>,
+    /// Knows where the server is.
+    pub dialer: Arc<Dialer>,
+    /// The name in the server's certificate.
+    pub server_name: String,
+    /// How the tunnel stands.
+    pub phase: watch::Receiver<Phase>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The server's life cycle, where there is a control plane.
+    pub life: Option<Arc<Lifecycle>>,
+    /// What it costs, likewise.
+    pub accounts: Option<Arc<Accounts>>,
 }
 
 impl Pages {
-    /// Pages of an agent with this configuration.
-    pub fn new(config: &Config, phase: watch::Receiver<Phase>, metrics: Arc<Metrics>) -> Self {
-        Self {
-            server: config.server.address.to_string(),
-            name: config.server.name.clone(),
-            phase,
-            metrics,
-        }
-    }
-
     fn phase(&self) -> Phase {
         self.phase.borrow().clone()
     }
@@ -48,7 +47,8 @@ impl AdminPages for Pages {
         });
         match phase.state {
             State::Connected => Health::Well(said),
-            State::Connecting | State::Suspect | State::Disconnected => Health::Unwell(said),
+            State::Dormant => Health::Well(said),
+            State::Waking | State::Connecting | State::Suspect | State::Disconnected => Health::Unwell(said),
         }
     }
 
@@ -63,16 +63,28 @@ impl AdminPages for Pages {
         let (active, total) = self.metrics.sessions();
         let moved = self.metrics.moved();
         let hello = phase.server.as_ref();
+        let connected = phase.state == State::Connected;
+        let awake = phase
+            .awake_since
+            .map(|since| since.elapsed().unwrap_or_default().as_secs());
+        let others = phase.others.as_ref().map(|others| {
+            let names: Vec<_> = others.names.iter().map(AgentId::as_str).collect();
+            json!({ "count": others.count, "agents": names })
+        });
         json!({
             "state": phase.state.name(),
             "since_seconds": phase.since.elapsed().as_secs(),
             "server": {
-                "address": self.server,
-                "name": self.name,
+                "address": self.dialer.address().map(|address| address.to_string()),
+                "name": self.server_name,
                 // As text: JSON readers round numbers beyond 2^53.
                 "instance": hello.map(|hello| format!("{:016x}", hello.instance)),
                 "software": hello.map(|hello| hello.software.as_str()),
+                "awake_seconds": connected.then_some(awake).flatten(),
+                "others": connected.then_some(others).flatten(),
             },
+            "control_plane": self.life.as_deref().map(control_plane),
+            "cost": self.accounts.as_ref().map(|accounts| accounts.cost()),
             "last_error": phase.last_error,
             "sessions": { "active": active, "total": total },
             "bytes": {
@@ -83,4 +95,15 @@ impl AdminPages for Pages {
             "version": env!("CARGO_PKG_VERSION"),
         })
     }
+}
+
+fn control_plane(life: &Lifecycle) -> Value {
+    let heard = life.heard();
+    let answer = heard.as_ref().and_then(|heard| heard.said.as_ref().ok());
+    json!({
+        "state": answer.map(|answer| answer.state.name()),
+        "message": answer.map(|answer| answer.message.as_str()),
+        "error": heard.as_ref().and_then(|heard| heard.said.as_ref().err()),
+        "asked_seconds_ago": heard.as_ref().map(|heard| heard.at.elapsed().as_secs()),
+    })
 }

@@ -1,6 +1,7 @@
 //! The command line of `fluidity`.
 
 use crate::config::{Config, Flags, SCHEMA, Settings};
+use crate::lifecycle::command;
 use crate::pki::{self, PkiCommand};
 use crate::status::Status;
 use clap::{Args, Parser, Subcommand};
@@ -27,7 +28,20 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         ports_file: Option<PathBuf>,
     },
-    /// Tell how a running agent stands; exits with 1 unless it is connected.
+    /// Have the control plane wake the server, and tell how it stands.
+    Wake {
+        #[command(flatten)]
+        settings: SettingsArgs,
+        /// Wait until the server runs; exits with 1 where it does not in time.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Have the control plane stop the server at once, whoever uses it.
+    Kill {
+        #[command(flatten)]
+        settings: SettingsArgs,
+    },
+    /// Tell how a running agent stands; exits with 1 unless it is connected, or dormant until it is wanted.
     Status {
         #[command(flatten)]
         settings: SettingsArgs,
@@ -91,7 +105,11 @@ impl SettingsArgs {
             server: self.server,
             log_level: self.log_level,
         };
-        Ok(Settings::load(self.config.as_deref(), flags, std::env::vars_os())?)
+        Ok(Settings::load(
+            self.config.as_deref(),
+            flags,
+            std::env::vars_os(),
+        )?)
     }
 
     /// As [`read`](Self::read), and tells what a person should know.
@@ -118,11 +136,25 @@ impl Cli {
                 let config = settings.config()?;
                 block_on(crate::run(config, &warnings, ports_file.as_deref()))?
             }
+            Command::Wake { settings, wait } => {
+                let plane = settings.load()?.control_plane()?;
+                let said = match wait {
+                    true => block_on(command::wake_and_wait(plane))??,
+                    false => block_on(command::wake(plane))??,
+                };
+                print(&said)?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Command::Kill { settings } => {
+                let plane = settings.load()?.control_plane()?;
+                print(&block_on(command::kill(plane))??)?;
+                Ok(ExitCode::SUCCESS)
+            }
             Command::Status { settings, json } => {
                 let admin = settings.load()?.admin();
                 let status = block_on(Status::fetch(admin))??;
                 print(&if json { status.json() } else { status.lines() })?;
-                Ok(ExitCode::from(u8::from(!status.is_connected())))
+                Ok(ExitCode::from(u8::from(!status.is_well())))
             }
             Command::Config { command } => match command {
                 ConfigCommand::Check { settings } => {

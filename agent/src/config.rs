@@ -1,8 +1,12 @@
 //! `agent.yaml`: the typed configuration that the agent runs with, laid together from file, environment and flags.
 
+mod control_plane;
 mod file;
 mod keys;
 
+pub use control_plane::{ControlPlaneConfig, OnShutdown, Start};
+
+use control_plane::control_plane;
 use file::{File, HOUR, connect, limits, proxy_auth, quic};
 use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
@@ -27,6 +31,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// The server.
     pub server: Server,
+    /// Who wakes it; without a control plane the server is always there.
+    pub control_plane: Option<ControlPlaneConfig>,
     /// The agent's files.
     pub identity: IdentityPaths,
     /// Who may use the proxy; everyone who reaches it where this is not set.
@@ -46,8 +52,8 @@ pub struct Config {
 /// Where the server is and what its certificate must say.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Name or address, and UDP port.
-    pub address: Target,
+    /// Name or address, and UDP port; where it is not set, the control plane tells.
+    pub address: Option<Target>,
     /// The name in its certificate.
     pub name: String,
 }
@@ -168,6 +174,17 @@ impl Settings {
         self.0.value.admin
     }
 
+    /// The control plane's part alone; needs nothing else to be set.
+    ///
+    /// # Errors
+    /// There is none, or a value of it is not what it should be.
+    pub fn control_plane(self) -> Result<ControlPlaneConfig, SettingsError> {
+        let Resolved {
+            value: file, origins, ..
+        } = self.0;
+        control_plane(&file, &origins)?.ok_or_else(|| origins.missing("wake-endpoint"))
+    }
+
     /// The typed configuration, where everything that must be set is set and in bounds.
     pub fn config(self) -> Result<Config, SettingsError> {
         let Resolved {
@@ -177,10 +194,10 @@ impl Settings {
             let path = path.ok_or_else(|| origins.missing(key))?;
             Ok::<_, SettingsError>(origins.relative(key, &path))
         };
-        let address = file
-            .server
-            .address
-            .ok_or_else(|| origins.missing("server.address"))?;
+        let control_plane = control_plane(&file, &origins)?;
+        if file.server.address.is_none() && control_plane.is_none() {
+            return Err(origins.missing("server.address"));
+        }
         if file.server.name.is_empty() {
             return Err(origins.error("server.name", "the name in the server's certificate is empty"));
         }
@@ -188,9 +205,10 @@ impl Settings {
             listen: file.listen,
             admin: file.admin,
             server: Server {
-                address: address.0,
+                address: file.server.address.map(|address| address.0),
                 name: file.server.name,
             },
+            control_plane,
             identity: IdentityPaths {
                 certificate: path("identity.certificate", file.identity.certificate)?,
                 key: path("identity.key", file.identity.key)?,

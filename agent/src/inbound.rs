@@ -1,6 +1,6 @@
 //! The agent's accepting side: clients, their HTTP, and what becomes of each request.
 //!
-//! A client's bytes pass `client` (heads are checked), hyper, [`Service`] (routes), then `forward`, `connect` or
+//! A client's bytes pass `client` (heads are checked), hyper, `Service` (routes), then `forward`, `connect` or
 //! `websocket`. Every connection is a task of [`Inbound`]'s tracker and ends with it. Errors become statuses in
 //! `reply` and nowhere else.
 
@@ -91,8 +91,8 @@ impl Inbound {
             places: Arc::new(Semaphore::new(limits.clients)),
             waiting_room: Arc::new(Semaphore::new(WAITING_ROOM)),
             proxy: Arc::new(Proxy {
+                pool: Arc::new(Pool::new(tunnel.demand().clone())),
                 tunnel,
-                pool: Arc::default(),
                 access: Access::new(config.proxy_auth.as_ref()),
                 origins: OriginLimits {
                     head_size: limits.head_size,

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod inbound;
+pub mod lifecycle;
 pub mod metrics;
 pub mod pki;
 pub mod status;
@@ -20,6 +21,7 @@ use fluidity_daemon::shutdown::Shutdown;
 use fluidity_daemon::{logs, ports};
 use fluidity_wire::tls::Identity;
 use inbound::Inbound;
+use lifecycle::{Accounts, Lifecycle};
 use metrics::Metrics;
 use serde_json::json;
 use std::path::Path;
@@ -61,15 +63,38 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     let closing = CancellationToken::new();
     let metrics = Arc::new(Metrics::default());
     let dialer = Arc::new(Dialer::new(&config, &identity)?);
-    let keep_alive = config.quic.keep_alive;
-    let (supervisor, phase) = Supervisor::new(dialer, config.connect.clone(), keep_alive, closing.clone());
-    let tunnel = Tunnel::new(phase.clone(), &config.connect, &config.limits, metrics.clone());
-    let pages = Arc::new(Pages::new(&config, phase.clone(), metrics.clone()));
+    let life = config
+        .control_plane
+        .clone()
+        .map(Lifecycle::new)
+        .transpose()?
+        .map(Arc::new);
+    let (supervisor, watched) = Supervisor::new(&config, dialer.clone(), life.clone(), closing.clone());
+    let phase = watched.phase.clone();
+    let tunnel = Tunnel::new(watched, &config, metrics.clone());
+    let accounts = config.control_plane.as_ref().map(|plane| {
+        let (prices, file) = (plane.prices.clone(), plane.state_file.clone());
+        Arc::new(Accounts::open(
+            prices,
+            file,
+            phase.clone(),
+            metrics.moved().clone(),
+        ))
+    });
+    let pages = Arc::new(Pages {
+        dialer,
+        server_name: config.server.name.clone(),
+        phase: phase.clone(),
+        metrics: metrics.clone(),
+        life,
+        accounts: accounts.clone(),
+    });
     let inbound = Inbound::new(&config, tunnel, metrics, shutdown.clone());
 
     let supervisor = tokio::spawn(supervisor.run());
     let admin_address = admin.local_addr();
     let admin = tokio::spawn(admin.serve(pages, closing.clone()));
+    let accounts = accounts.map(|accounts| tokio::spawn(accounts.keep(closing.clone())));
     info!(%proxy, admin = %admin_address, subject = identity.subject(), "ready: proxy is listening");
     let grace = tokio::spawn(cut_after(config.drain_grace, shutdown.clone()));
     tokio::select! {
@@ -84,6 +109,9 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
         // A task that panicked has said so.
         let _ = supervisor.await;
         let _ = admin.await;
+        if let Some(accounts) = accounts {
+            let _ = accounts.await;
+        }
     };
     if timeout(CLOSE, closed).await.is_err() {
         warn!("the connection to the server did not close in time");
@@ -111,5 +139,5 @@ async fn overdue(shutdown: &Shutdown) {
 
 /// How long it may take to tell clients that they are cut.
 const CUT: Duration = Duration::from_secs(2);
-/// How long closing the connection may take.
-const CLOSE: Duration = Duration::from_secs(3);
+/// How long closing the connection may take, and stopping the server where that is due.
+const CLOSE: Duration = Duration::from_secs(3 + lifecycle::FAREWELL.as_secs());

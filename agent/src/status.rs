@@ -25,9 +25,9 @@ impl Status {
         Ok(Self(value))
     }
 
-    /// Whether the tunnel takes sessions.
-    pub fn is_connected(&self) -> bool {
-        self.text("/state") == "connected"
+    /// Whether the tunnel takes sessions, or will with the next request.
+    pub fn is_well(&self) -> bool {
+        matches!(self.text("/state"), "connected" | "dormant")
     }
 
     /// As JSON.
@@ -42,15 +42,8 @@ impl Status {
             // Writing to a string cannot fail.
             let _ = writeln!(lines, "{name:<11}{value}");
         };
-        let since = Duration::from_secs(self.number("/since_seconds"));
-        line(
-            "state",
-            format!(
-                "{} for {}",
-                self.text("/state"),
-                humantime::format_duration(since)
-            ),
-        );
+        let since = duration(self.number("/since_seconds"));
+        line("state", format!("{} for {since}", self.text("/state")));
         let mut server = self.text("/server/address").to_owned();
         if let Some(software) = self.0.pointer("/server/software").and_then(Value::as_str) {
             let instance = self.text("/server/instance");
@@ -58,6 +51,23 @@ impl Status {
             let _ = write!(server, " ({software}, instance {instance})");
         }
         line("server", server);
+        if let Some(awake) = self.0.pointer("/server/awake_seconds").and_then(Value::as_u64) {
+            line("awake", duration(awake));
+        }
+        if let Some(others) = self.0.pointer("/server/others") {
+            line("others", company(others));
+        }
+        if let Some(state) = self.0.pointer("/control_plane/state").and_then(Value::as_str) {
+            let ago = duration(self.number("/control_plane/asked_seconds_ago"));
+            let message = self.text("/control_plane/message");
+            line("service", format!("{state}, {ago} ago: {message}"));
+        }
+        if let Some(error) = self.0.pointer("/control_plane/error").and_then(Value::as_str) {
+            line("service", error.to_owned());
+        }
+        if let Some(cost) = self.0.pointer("/cost").filter(|cost| cost.is_object()) {
+            line("this month", month(cost));
+        }
         if let Some(error) = self.0.pointer("/last_error").and_then(Value::as_str) {
             line("last error", error.to_owned());
         }
@@ -85,6 +95,39 @@ impl Status {
     }
 }
 
+fn duration(seconds: u64) -> String {
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+/// Who else is connected to the server.
+fn company(others: &Value) -> String {
+    let names = others.pointer("/agents").and_then(Value::as_array);
+    let names: Vec<_> = names.into_iter().flatten().filter_map(Value::as_str).collect();
+    match others.pointer("/count").and_then(Value::as_u64) {
+        None => "not known".into(),
+        Some(0) => "nobody else is connected".into(),
+        Some(count) => format!("{count} more: {}", names.join(", ")),
+    }
+}
+
+/// What the server costs.
+fn month(cost: &Value) -> String {
+    let number = |pointer| cost.pointer(pointer).and_then(Value::as_u64).unwrap_or_default();
+    let estimate = cost
+        .pointer("/estimate")
+        .and_then(Value::as_f64)
+        .unwrap_or_default();
+    let currency = cost
+        .pointer("/currency")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    format!(
+        "about {estimate:.2} {currency}: {} awake, {} down, as far as this agent saw",
+        duration(number("/awake_seconds")),
+        bytes(number("/bytes_down"))
+    )
+}
+
 fn bytes(count: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     match units.iter().find(|(_, size)| count >= *size) {
@@ -105,7 +148,15 @@ mod tests {
         let status = Status(json!({
             "state": "disconnected",
             "since_seconds": 75,
-            "server": { "address": "example.com:443", "name": "s", "instance": null, "software": null },
+            "server": {
+                "address": "example.com:443", "name": "s", "instance": null, "software": null,
+                "awake_seconds": 3600, "others": { "count": 2, "agents": ["phone", "desk"] },
+            },
+            "control_plane": { "state": "running", "message": "it runs", "error": null, "asked_seconds_ago": 3 },
+            "cost": {
+                "month": "2026-11", "awake_seconds": 36_000, "bytes_down": 5_368_709_120_u64,
+                "estimate": 0.634, "currency": "USD",
+            },
             "last_error": "no answer from the server",
             "sessions": { "active": 2, "total": 10 },
             "bytes": { "up": 1023, "down": 1_610_612_736_u64 },
@@ -116,6 +167,10 @@ mod tests {
         for line in [
             "state      disconnected for 1m 15s",
             "server     example.com:443",
+            "awake      1h",
+            "others     2 more: phone, desk",
+            "service    running, 3s ago: it runs",
+            "this month about 0.63 USD: 10h awake, 5.0 GiB down, as far as this agent saw",
             "last error no answer from the server",
             "sessions   2 active, 10 in all",
             "bytes      1023 B up, 1.5 GiB down",
@@ -126,7 +181,7 @@ mod tests {
                 "no {line:?} in\n{lines}"
             );
         }
-        assert!(!status.is_connected());
+        assert!(!status.is_well());
         assert_eq!(serde_json::from_str::<Value>(&status.json()).unwrap(), status.0);
     }
 }

@@ -6,13 +6,16 @@
 mod dialer;
 mod record;
 mod state;
+mod summon;
 mod supervisor;
 
 pub use dialer::{DialError, Dialer};
 pub use record::SessionRecord;
 pub use state::{Phase, State};
-pub use supervisor::Supervisor;
+pub use supervisor::{Supervisor, Watched};
 
+use crate::config::Config;
+use crate::lifecycle::Demand;
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use fluidity_wire::{Link, Open, OpenStreamError, ReplyCode, SessionRecv, SessionSend};
@@ -26,7 +29,10 @@ use tracing::debug;
 #[derive(Debug)]
 pub struct Tunnel {
     phase: watch::Receiver<Phase>,
+    demand: Arc<Demand>,
     request_wait: Duration,
+    /// How long a server that sleeps may take to wake up.
+    wake_wait: Duration,
     open_timeout: Duration,
     metrics: Arc<Metrics>,
 }
@@ -90,19 +96,25 @@ impl OpenError {
 }
 
 impl Tunnel {
-    /// Opens sessions over whatever connection `phase` shows.
-    pub fn new(
-        phase: watch::Receiver<Phase>,
-        connect: &crate::config::Connect,
-        limits: &crate::config::Limits,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    /// Opens sessions over whatever connection is `watched`.
+    pub fn new(watched: Watched, config: &Config, metrics: Arc<Metrics>) -> Self {
+        let wake = config
+            .control_plane
+            .as_ref()
+            .map(|plane| plane.connection_timeout);
         Self {
-            phase,
-            request_wait: connect.request_wait,
-            open_timeout: limits.open_timeout,
+            phase: watched.phase,
+            demand: watched.demand,
+            request_wait: config.connect.request_wait,
+            wake_wait: wake.unwrap_or_default().max(config.connect.request_wait),
+            open_timeout: config.limits.open_timeout,
             metrics,
         }
+    }
+
+    /// Where the supervisor is told whether the tunnel is wanted.
+    pub fn demand(&self) -> &Arc<Demand> {
+        &self.demand
     }
 
     /// Whether a session could be opened without waiting.
@@ -123,10 +135,11 @@ impl Tunnel {
     }
 
     async fn try_open(&self, open: &Open, early: Bytes) -> Result<Session, OpenError> {
-        let until = Instant::now() + self.request_wait;
+        let began = Instant::now();
         let mut spent: Option<Arc<Link>> = None;
         loop {
-            let link = self.link(until, spent.as_ref()).await?;
+            let link = self.link(began, spent.as_ref()).await?;
+            self.demand.touch();
             let opened = link.open(open.clone(), early.clone(), self.open_timeout).await;
             let error = match opened {
                 Ok((send, recv)) => {
@@ -149,26 +162,44 @@ impl Tunnel {
         }
     }
 
-    /// Waits for a connection that takes sessions, and is not `spent`.
-    async fn link(&self, until: Instant, spent: Option<&Arc<Link>>) -> Result<Arc<Link>, OpenError> {
+    /// Waits for a connection that takes sessions, and is not `spent`. A dormant tunnel is asked for.
+    async fn link(&self, began: Instant, spent: Option<&Arc<Link>>) -> Result<Arc<Link>, OpenError> {
         let mut phase = self.phase.clone();
+        let failed_before = phase.borrow().failed_wakes;
         loop {
-            {
+            let wait = {
                 let phase = phase.borrow_and_update();
                 if let Some(link) = phase.link()
                     && spent.is_none_or(|spent| !Arc::ptr_eq(spent, link))
                 {
                     return Ok(link.clone());
                 }
-            }
-            if !matches!(timeout_at(until, phase.changed()).await, Ok(Ok(()))) {
-                let phase = self.phase.borrow();
-                return Err(OpenError::NotConnected {
-                    state: phase.state.name(),
-                    last_error: phase.last_error.clone(),
-                });
+                // The wake that this request asked for, or found under way, came to nothing.
+                if phase.failed_wakes != failed_before {
+                    return Err(not_connected(&phase));
+                }
+                match phase.state {
+                    State::Dormant => {
+                        self.demand.raise();
+                        self.wake_wait
+                    }
+                    State::Waking => self.wake_wait,
+                    State::Connecting | State::Connected | State::Suspect | State::Disconnected => {
+                        self.request_wait
+                    }
+                }
+            };
+            if !matches!(timeout_at(began + wait, phase.changed()).await, Ok(Ok(()))) {
+                return Err(not_connected(&self.phase.borrow()));
             }
         }
+    }
+}
+
+fn not_connected(phase: &Phase) -> OpenError {
+    OpenError::NotConnected {
+        state: phase.state.name(),
+        last_error: phase.last_error.clone(),
     }
 }
 

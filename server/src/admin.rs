@@ -7,22 +7,17 @@ use fluidity_daemon::admin::{AdminPages, Health};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tokio::time::Instant;
 
 /// The server's pages.
 #[derive(Debug)]
 pub struct Pages {
     house: Arc<House>,
-    started: Instant,
 }
 
 impl Pages {
     /// Pages of this house.
-    pub fn new(house: Arc<House>) -> Self {
-        Self {
-            house,
-            started: Instant::now(),
-        }
+    pub const fn new(house: Arc<House>) -> Self {
+        Self { house }
     }
 
     fn state(&self) -> &'static str {
@@ -61,13 +56,14 @@ impl AdminPages for Pages {
             roster,
             services,
             link,
+            started,
             ..
         } = self.house.as_ref();
         let moved = services.metrics.moved();
         let connections: Vec<_> = roster.connected().iter().map(connection).collect();
         json!({
             "state": self.state(),
-            "since_seconds": self.started.elapsed().as_secs(),
+            "since_seconds": started.elapsed().as_secs(),
             // As text: JSON readers round numbers beyond 2^53.
             "instance": format!("{:016x}", link.hello.instance),
             "connections": connections,

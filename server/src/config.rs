@@ -3,6 +3,7 @@
 mod file;
 mod keys;
 
+use crate::activity::ActivityOptions;
 use crate::breaker::BreakerOptions;
 use crate::dial::DialOptions;
 use crate::policy::Policy;
@@ -40,6 +41,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// What agents may take.
     pub limits: Limits,
+    /// How the control plane is told of activity, where there is one.
+    pub activity: Option<ActivityOptions>,
     /// How long running sessions may go on after a stop was asked for.
     pub drain_grace: Duration,
     /// The log.

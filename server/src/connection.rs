@@ -9,10 +9,11 @@ use fluidity_wire::tls::AgentId;
 use fluidity_wire::{CloseCode, Link, LinkEnd, LinkOptions, Reply, ReplyCode};
 use quinn::Connection;
 use rustls_pki_types::CertificateDer;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -25,6 +26,8 @@ pub struct House {
     pub services: Arc<Services>,
     /// What is said to every agent.
     pub link: LinkOptions,
+    /// When the server started.
+    pub started: Instant,
     /// How long sessions may go on after a stop was asked for.
     pub drain_grace: Duration,
 }
@@ -32,7 +35,7 @@ pub struct House {
 /// Serves a connection whose handshake is over.
 pub async fn serve(connection: Connection, house: Arc<House>) {
     let metrics = &house.services.metrics;
-    let peer = connection.remote_address();
+    let peer = seen_from(&connection);
     let guest = match admit(&connection, &house.roster) {
         Ok(guest) => guest,
         Err(rejected) => {
@@ -45,6 +48,12 @@ pub async fn serve(connection: Connection, house: Arc<House>) {
     metrics.connection_accepted();
     let span = info_span!("connection", id = guest.id(), peer.addr = %peer, agent = %guest.agent());
     attend(connection, Arc::new(guest), house).instrument(span).await;
+}
+
+/// The peer's address; an IPv4 one as such, though the socket serves both families.
+fn seen_from(connection: &Connection) -> SocketAddr {
+    let peer = connection.remote_address();
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
 
 struct Rejected {
@@ -64,7 +73,7 @@ fn admit(connection: &Connection, roster: &Arc<Roster>) -> Result<Guest, Rejecte
             reason: "no-agent-name",
         }
     })?;
-    let peer = connection.remote_address();
+    let peer = seen_from(connection);
     roster.admit(&agent, peer).map_err(|full| Rejected {
         code: CloseCode::TooManyConnections,
         reason: match full {
@@ -77,13 +86,17 @@ fn admit(connection: &Connection, roster: &Arc<Roster>) -> Result<Guest, Rejecte
 async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
     info!("agent connected");
     let shutdown = &house.services.shutdown;
-    let (link, driver) = Link::start(connection, house.link.clone());
+    let mut options = house.link.clone();
+    options.hello.uptime = house.started.elapsed();
+    let (link, driver) = Link::start(connection, options);
     let mut driver = pin!(driver);
     let sessions = TaskTracker::new();
     // Of this connection alone: when it is gone, no session of it may go on dialling.
     let cut = shutdown.now.child_token();
     let _cut_at_the_end = cut.clone().drop_guard();
     let mut draining = false;
+    let mut agents = house.roster.agents();
+    agents.mark_changed();
     let end = loop {
         tokio::select! {
             biased;
@@ -95,6 +108,8 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
             }
             // Closed, and the last session ended. An agent that knows of the drain closes by itself then.
             () = sessions.wait(), if draining => break close(&link, driver.as_mut(), &sessions).await,
+            // The roster outlives every connection.
+            Ok(()) = agents.changed() => link.send_others(house.roster.others(guest.agent())),
             accepted = link.accept() => match accepted {
                 Ok(incoming) => {
                     let span = info_span!("session", id = incoming.id());

@@ -5,6 +5,7 @@
 //! [`roster`] (who is here), [`admin`], [`metrics`]. It never parses HTTP.
 
 pub mod accept;
+pub mod activity;
 pub mod admin;
 pub mod breaker;
 pub mod cli;
@@ -17,6 +18,7 @@ pub mod resolve;
 pub mod roster;
 pub mod session;
 
+use activity::Activity;
 use admin::Pages;
 use anyhow::Context;
 use breaker::Breakers;
@@ -40,7 +42,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -74,6 +76,11 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     let pages = Arc::new(Pages::new(house.clone()));
     let admin = tokio::spawn(admin.serve(pages, closing.clone()));
     info!(%quic, admin = %admin_address, subject = identity.subject(), "ready: serving agents");
+    let activity = config.activity.clone().map(|options| {
+        let (roster, metrics) = (house.roster.clone(), house.services.metrics.clone());
+        let activity = Activity::new(options, roster, metrics);
+        tokio::spawn(activity.publish(shutdown.draining.clone()))
+    });
     let grace = tokio::spawn(cut_after(config.drain_grace, shutdown.clone()));
     let accept = accept::accept(endpoint.clone(), house, shutdown.draining.clone());
     tokio::select! {
@@ -89,6 +96,9 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     closing.cancel();
     let closed = async {
         endpoint.wait_idle().await;
+        if let Some(activity) = activity {
+            let _ = activity.await;
+        }
         // A task that panicked has said so.
         let _ = admin.await;
     };
@@ -131,8 +141,11 @@ fn house(config: &Config, shutdown: Shutdown) -> anyhow::Result<House> {
         instance: rand::random(),
         software: concat!("fluidity-server/", env!("CARGO_PKG_VERSION")).to_owned(),
         max_sessions: config.limits.sessions_per_agent,
+        // Each connection says how long it is by then.
+        uptime: Duration::ZERO,
     };
     Ok(House {
+        started: Instant::now(),
         roster: Roster::new(config.limits),
         services: Arc::new(Services {
             policy: config.policy.clone(),
@@ -170,5 +183,5 @@ async fn overdue(shutdown: &Shutdown) {
 const SPARE_STREAMS: u32 = 64;
 /// How long it may take to tell agents that their sessions are cut.
 const CUT: Duration = Duration::from_secs(2);
-/// How long closing the connections may take.
-const CLOSE: Duration = Duration::from_secs(3);
+/// How long closing the connections may take, and the last word to CloudWatch.
+const CLOSE: Duration = Duration::from_secs(10);

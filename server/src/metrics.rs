@@ -24,6 +24,7 @@ pub struct Metrics {
     accepted: Counter,
     rejected: Family<ReasonLabel, Counter>,
     dialled: Histogram,
+    published: Family<OutcomeLabel, Counter>,
     connections: Gauge,
     sessions: Gauge,
     failing: Gauge,
@@ -60,6 +61,11 @@ struct EndLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -76,6 +82,7 @@ impl Default for Metrics {
             accepted: Counter::default(),
             rejected: Family::default(),
             dialled: Histogram::new(DIAL_SECONDS),
+            published: Family::default(),
             connections: Gauge::default(),
             sessions: Gauge::default(),
             failing: Gauge::default(),
@@ -118,6 +125,12 @@ impl Metrics {
         );
         let dialled = self.dialled.clone();
         all.register("dial_seconds", "How long reaching a target took", dialled);
+        let published = self.published.clone();
+        all.register(
+            "activity_publications",
+            "How often CloudWatch was told of activity, and whether it took it",
+            published,
+        );
         let failing = self.failing.clone();
         all.register(
             "targets_failing",
@@ -162,6 +175,20 @@ impl Metrics {
     /// A connection was not served.
     pub fn connection_rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// CloudWatch was told of activity.
+    pub fn activity_published(&self) {
+        self.published
+            .get_or_create(&OutcomeLabel { outcome: "taken" })
+            .inc();
+    }
+
+    /// CloudWatch could not be told of activity.
+    pub fn activity_failed(&self) {
+        self.published
+            .get_or_create(&OutcomeLabel { outcome: "failed" })
+            .inc();
     }
 
     /// Sessions that were ever started.

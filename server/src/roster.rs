@@ -3,11 +3,13 @@
 //! A place is a guard: dropped, it is free again, whatever became of the task that held it.
 
 use crate::config::Limits;
+use fluidity_wire::Others;
 use fluidity_wire::tls::AgentId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// Everybody who is connected.
@@ -16,13 +18,15 @@ pub struct Roster {
     limits: Limits,
     sessions: Arc<AtomicU32>,
     state: Mutex<State>,
+    /// Counts the times that an agent came or went.
+    agents: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     last_id: u64,
     connections: BTreeMap<u64, Arc<Entry>>,
-    agents: HashMap<AgentId, Arc<Agent>>,
+    agents: BTreeMap<AgentId, Arc<Agent>>,
 }
 
 /// What the connections of one agent share.
@@ -73,6 +77,7 @@ impl Roster {
             limits,
             sessions: Arc::default(),
             state: Mutex::default(),
+            agents: watch::Sender::default(),
         })
     }
 
@@ -89,6 +94,9 @@ impl Roster {
         // A new agent's entry is under its limit, which is at least 1: none is left behind without a connection.
         if !enter(&shared.connections, self.limits.connections_per_agent) {
             return Err(Full::Agent);
+        }
+        if shared.connections.load(Ordering::Relaxed) == 1 {
+            self.agents.send_modify(|times| *times += 1);
         }
         state.last_id += 1;
         let id = state.last_id;
@@ -128,6 +136,26 @@ impl Roster {
             sessions: entry.sessions.load(Ordering::Relaxed),
         });
         connected.collect()
+    }
+
+    /// Changes when an agent comes or goes.
+    pub fn agents(&self) -> watch::Receiver<u64> {
+        self.agents.subscribe()
+    }
+
+    /// Who is here besides an agent.
+    pub fn others(&self, agent: &AgentId) -> Others {
+        let state = self.lock();
+        let names: Vec<_> = state
+            .agents
+            .keys()
+            .filter(|other| *other != agent)
+            .cloned()
+            .collect();
+        Others {
+            count: u32::try_from(names.len()).unwrap_or(u32::MAX),
+            names,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -184,6 +212,7 @@ impl Drop for Guest {
         leave(&self.agent.connections);
         if self.agent.connections.load(Ordering::Relaxed) == 0 {
             state.agents.remove(&self.entry.agent);
+            self.roster.agents.send_modify(|times| *times += 1);
         }
     }
 }
@@ -271,6 +300,29 @@ mod tests {
         drop(first);
         assert_eq!((roster.sessions(), roster.connected()[0].sessions), (2, 0));
         two.session().unwrap();
+    }
+
+    #[test]
+    fn each_agent_learns_of_the_others_once_each() {
+        let roster = roster();
+        let mut changes = roster.agents();
+        let ann = roster.admit(&agent("ann"), peer()).unwrap();
+        assert_eq!(roster.others(ann.agent()), Others::default());
+        let again = roster.admit(&agent("ann"), peer()).unwrap();
+        let bob = roster.admit(&agent("bob"), peer()).unwrap();
+        assert_eq!(
+            *changes.borrow_and_update(),
+            2,
+            "a second connection is no second agent"
+        );
+        let others = roster.others(ann.agent());
+        assert_eq!((others.count, others.names), (1, vec![agent("bob")]));
+        assert_eq!(roster.others(bob.agent()).count, 1);
+        drop(ann);
+        assert!(!changes.has_changed().unwrap(), "it is still here");
+        drop(again);
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(roster.others(bob.agent()).count, 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod agent;
 mod clients;
+mod cloud;
 mod daemon;
 mod dns;
 mod http;
@@ -23,6 +24,7 @@ mod web;
 
 pub use agent::TestAgent;
 pub use clients::{Script, Tool, client_file, python, run, tool};
+pub use cloud::{API_KEY, Cloud};
 pub use daemon::{Daemon, Exit, binary, raise_open_files};
 pub use dns::TestDns;
 pub use http::{BodyEnd, Head};

@@ -25,7 +25,12 @@ impl TestServer {
 
     /// Starts it and waits until it is ready.
     pub async fn start(settings: &Settings) -> Self {
-        let daemon = Daemon::start("fluidity-server", &settings.text(), &[]).await;
+        Self::start_with(settings, &[]).await
+    }
+
+    /// The same with more in its environment.
+    pub async fn start_with(settings: &Settings, env: &[(&str, &str)]) -> Self {
+        let daemon = Daemon::start("fluidity-server", &settings.text(), env).await;
         daemon.ready(Duration::from_secs(10)).await;
         Self(daemon)
     }

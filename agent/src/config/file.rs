@@ -1,6 +1,8 @@
 //! The file as it is written, and its way to the typed configuration: what must be set is set, what has bounds is in them.
 
-use super::{Connect, Limits, ProxyAuth, Quic};
+use super::control_plane::FilePrices;
+use super::{Connect, Limits, OnShutdown, ProxyAuth, Quic, Start};
+use crate::lifecycle::Endpoint;
 use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Origins, SettingsError};
@@ -17,6 +19,17 @@ pub(super) struct File {
     pub(super) listen: SocketAddr,
     pub(super) admin: SocketAddr,
     pub(super) server: FileServer,
+    pub(super) wake_endpoint: Option<Endpoint>,
+    pub(super) kill_endpoint: Option<Endpoint>,
+    pub(super) api_key: Option<Secret>,
+    pub(super) api_key_file: Option<PathBuf>,
+    pub(super) connection_timeout: HumanDuration,
+    pub(super) connection_retry_interval: HumanDuration,
+    pub(super) start: Start,
+    pub(super) idle_disconnect: HumanDuration,
+    pub(super) on_shutdown: OnShutdown,
+    pub(super) prices: FilePrices,
+    pub(super) state_file: Option<PathBuf>,
     #[serde(default)]
     pub(super) identity: FileIdentity,
     #[serde(default)]

@@ -69,7 +69,7 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         ..Flags::default()
     };
     let config = load(SMALL, &env, flags).unwrap().config().unwrap();
-    assert_eq!(config.server.address.to_string(), "flag:3");
+    assert_eq!(config.server.address.unwrap().to_string(), "flag:3");
     assert_eq!(config.listen, "127.0.0.1:2".parse().unwrap());
 }
 
@@ -120,4 +120,76 @@ fn the_admin_address_needs_no_other_setting() {
     let settings = Settings::load(None, Flags::default(), []).unwrap();
     assert_eq!(settings.admin(), "127.0.0.1:8081".parse().unwrap());
     assert!(settings.config().is_err());
+}
+
+#[test]
+fn a_control_plane_is_whole_or_refused() {
+    let wake = "FLUIDITY_WAKE_ENDPOINT";
+    let (endpoint, key) = ((wake, "https://api.example/live/wake"), ("FLUIDITY_API_KEY", "k"));
+    let identity = "identity: { certificate: a.pem, key: a.key, ca: ca.pem }\n";
+    let config = load(identity, &[endpoint, key], Flags::default())
+        .unwrap()
+        .config()
+        .unwrap();
+    assert!(config.server.address.is_none(), "the control plane tells it");
+    let plane = config.control_plane.unwrap();
+    assert_eq!(plane.idle_disconnect, Some(Duration::from_secs(900)));
+    assert_eq!(plane.on_shutdown, OnShutdown::KillIfLast);
+    assert_eq!(plane.connection_timeout, Duration::from_secs(90));
+
+    let never = ("FLUIDITY_IDLE_DISCONNECT", "0s");
+    let settings = load(identity, &[endpoint, key, never], Flags::default()).unwrap();
+    assert_eq!(settings.control_plane().unwrap().idle_disconnect, None);
+
+    for (env, said) in [
+        (&[endpoint][..], "`api-key` is not set"),
+        (&[key], "`server.address` is not set"),
+        (
+            &[("FLUIDITY_KILL_ENDPOINT", "https://api.example/kill"), key],
+            "`wake-endpoint` is not set",
+        ),
+        (&[endpoint, key, ("FLUIDITY_API_KEY_FILE", "k")], "not both"),
+        (
+            &[endpoint, ("FLUIDITY_API_KEY_FILE", "/no/such/key")],
+            "api-key-file: cannot read /no/such/key",
+        ),
+        (
+            &[endpoint, key, ("FLUIDITY_PRICES_HOUR", "-1")],
+            "prices.hour: must be between 0 and",
+        ),
+        (
+            &[endpoint, key, ("FLUIDITY_IDLE_DISCONNECT", "10ms")],
+            "idle-disconnect: must be between 1s and",
+        ),
+    ] {
+        let error = load(identity, env, Flags::default()).and_then(Settings::config);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(said), "{env:?}: {error}");
+    }
+    let open = ("FLUIDITY_WAKE_ENDPOINT", "http://api.example/wake");
+    let error = load(identity, &[open, key], Flags::default())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("over https only"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_api_key_comes_from_a_file_that_others_cannot_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let file = std::env::temp_dir().join(format!("fluidity-agent-api-key-{}", std::process::id()));
+    std::fs::write(&file, "a-key\n").unwrap();
+    let env = [
+        ("FLUIDITY_WAKE_ENDPOINT", "https://api.example/wake"),
+        ("FLUIDITY_API_KEY_FILE", file.to_str().unwrap()),
+    ];
+    let key = |mode| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let plane = load(SMALL, &env, Flags::default()).unwrap().control_plane();
+        plane.map(|plane| plane.key.expose().to_owned())
+    };
+    assert_eq!(key(0o600).unwrap(), "a-key");
+    let error = key(0o644).unwrap_err().to_string();
+    assert!(error.contains("can be read by others"), "{error}");
+    std::fs::remove_file(&file).unwrap();
 }

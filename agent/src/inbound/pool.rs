@@ -4,18 +4,23 @@
 //! moment. Emptied when the tunnel is anything but connected: an idle session must not keep a stopping server up.
 
 use super::upstream::Upstream;
+use crate::lifecycle::Demand;
 use crate::tunnel::{Phase, State};
 use fluidity_wire::Target;
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 
 /// The sessions that wait.
-#[derive(Debug, Default)]
-pub(super) struct Pool(Mutex<Waiting>);
+#[derive(Debug)]
+pub(super) struct Pool {
+    waiting: Mutex<Waiting>,
+    /// Is told how many: nobody wants the tunnel for their sake.
+    demand: Arc<Demand>,
+}
 
 #[derive(Debug, Default)]
 struct Waiting {
@@ -31,20 +36,32 @@ struct Idle {
 }
 
 impl Pool {
+    pub(super) fn new(demand: Arc<Demand>) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            demand,
+        }
+    }
+
     /// A session to this target, the one that waits the shortest.
     pub(super) async fn take(&self, target: &Target) -> Option<Upstream> {
         loop {
-            let mut upstream = self.lock().pop(target)?;
+            let mut upstream = {
+                let mut waiting = self.lock();
+                let popped = waiting.pop(target)?;
+                self.demand.parked(waiting.count);
+                popped
+            };
             if upstream.is_usable().await {
                 return Some(upstream);
             }
         }
     }
 
-    /// Lets a session wait; one too many is closed instead.
+    /// Lets a session wait; one too many, or one that the origin has closed, is closed instead.
     pub(super) fn put(&self, target: Target, upstream: Upstream) {
         let mut waiting = self.lock();
-        let full = waiting.closed || waiting.count >= MOST;
+        let full = waiting.closed || waiting.count >= MOST || upstream.is_closed();
         if full
             || waiting
                 .by_target
@@ -60,6 +77,7 @@ impl Pool {
             .entry(target)
             .or_default()
             .push(Idle { upstream, since });
+        self.demand.parked(waiting.count);
     }
 
     /// Closes what waited too long, and everything while the tunnel is not connected, until `closed`; then for good.
@@ -87,10 +105,11 @@ impl Pool {
         }
         waiting.by_target.retain(|_, idle| !idle.is_empty());
         waiting.count = waiting.by_target.values().map(Vec::len).sum();
+        self.demand.parked(waiting.count);
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,7 @@
 //! HTTP/1.1 over a session: hyper's client, and a byte stream that never ends cleanly in the middle of an exchange.
 //!
 //! hyper shuts its transport down also when the other side of a request went away; on this stream a shutdown finishes
-//! only between exchanges, so that a cut upload reaches the origin as a reset.
+//! only what is through, so that a cut upload reaches the origin as a reset.
 
 use super::body::Upload;
 use super::reply::OriginError;
@@ -77,9 +77,11 @@ impl Upstream {
         let cancelled = cut.clone();
         tasks.spawn(async move {
             tokio::select! {
+                // First, so that hyper does not end in order what was cut.
+                biased;
+                () = cancelled.cancelled() => {}
                 // How it ended, the exchange under way learns by itself.
                 _ = connection.with_upgrades() => {}
-                () = cancelled.cancelled() => {}
             }
         });
         Ok(Self { sender, meter, cut })
@@ -91,7 +93,7 @@ impl Upstream {
         request: Request<Upload>,
         limits: OriginLimits,
     ) -> Result<Response<Incoming>, ExchangeError> {
-        self.meter.busy.store(true, Ordering::Relaxed);
+        self.meter.begin(request.body().uploaded());
         let before = self.meter.down.load(Ordering::Relaxed);
         let answer = tokio::select! {
             answer = self.sender.send_request(request) => answer.map_err(|error| explain(&error)),
@@ -140,6 +142,8 @@ pub(super) struct Meter {
     up: AtomicU64,
     down: AtomicU64,
     busy: AtomicBool,
+    /// Whether the request of the exchange that was begun last is through.
+    uploaded: Mutex<Arc<AtomicBool>>,
     cut: Mutex<Option<&'static str>>,
     totals: Arc<RelayCounters>,
     record: Mutex<Option<SessionRecord>>,
@@ -151,10 +155,22 @@ impl Meter {
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             busy: AtomicBool::new(false),
+            uploaded: Mutex::default(),
             cut: Mutex::new(None),
             totals: record.totals().clone(),
             record: Mutex::new(Some(record)),
         }
+    }
+
+    fn begin(&self, uploaded: Arc<AtomicBool>) {
+        self.busy.store(true, Ordering::Relaxed);
+        *self.uploaded.lock().unwrap_or_else(PoisonError::into_inner) = uploaded;
+    }
+
+    /// Whether an end of the session now would look like the end of a request that is not through.
+    fn is_uploading(&self) -> bool {
+        let uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
+        self.busy.load(Ordering::Relaxed) && !uploaded.load(Ordering::Relaxed)
     }
 
     /// Takes the session's account over.
@@ -278,7 +294,7 @@ impl AsyncWrite for UpstreamIo {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.deaf || this.meter.busy.load(Ordering::Relaxed) {
+        if this.deaf || this.meter.is_uploading() {
             return Poll::Ready(Ok(()));
         }
         let linger = match &mut this.linger {

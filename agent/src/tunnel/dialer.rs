@@ -3,10 +3,10 @@
 //! A lost first packet would cost an attempt a second or more, so a new one starts every second while the older ones
 //! go on. An attempt counts once the server said `Hello`: only then has it accepted the agent's certificate.
 
-use crate::config::{Config, Server};
+use crate::config::Config;
 use fluidity_wire::quic::{self, QuicError, QuicOptions};
 use fluidity_wire::tls::Identity;
-use fluidity_wire::{CloseCode, Hello, Host, Link, LinkEnd, LinkOptions};
+use fluidity_wire::{CloseCode, Hello, Host, Link, LinkEnd, LinkOptions, Target};
 use quinn::{ConnectionError, Endpoint};
 use std::fmt;
 use std::io;
@@ -21,7 +21,12 @@ use tracing::debug;
 /// Makes connections to one server.
 #[derive(Debug)]
 pub struct Dialer {
-    server: Server,
+    /// Where the server is, or was last.
+    address: Mutex<Option<Target>>,
+    /// It is there and nowhere else, whatever the control plane says.
+    fixed: bool,
+    /// The name in its certificate.
+    name: String,
     timeout: Duration,
     config: quinn::ClientConfig,
     link: LinkOptions,
@@ -49,6 +54,9 @@ impl fmt::Debug for Dialed {
 /// Why there is no connection. The texts say what to look at.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
+    /// The control plane has not told it yet.
+    #[error("the server's address is not known yet")]
+    NoAddress,
     /// The server's name has no address.
     #[error("the server's name cannot be resolved: {0}")]
     Resolve(io::Error),
@@ -98,9 +106,12 @@ impl Dialer {
             instance: rand::random(),
             software: concat!("fluidity/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_sessions: 0,
+            uptime: Duration::ZERO,
         };
         Ok(Self {
-            server: config.server.clone(),
+            address: Mutex::new(config.server.address.clone()),
+            fixed: config.server.address.is_some(),
+            name: config.server.name.clone(),
             timeout: config.connect.timeout,
             config: quic::client_config(identity, &options)?,
             link: LinkOptions {
@@ -111,9 +122,22 @@ impl Dialer {
         })
     }
 
-    /// The server's address as configured.
-    pub(super) fn server(&self) -> String {
-        self.server.address.to_string()
+    /// Where the server is, or was last; nobody may know yet.
+    pub(crate) fn address(&self) -> Option<Target> {
+        self.address
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The server has moved. Returns whether that is news, which it is not for a server with a fixed address.
+    pub(super) fn move_to(&self, address: &Target) -> bool {
+        let mut known = self.address.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.fixed || known.as_ref() == Some(address) {
+            return false;
+        }
+        *known = Some(address.clone());
+        true
     }
 
     /// One round of attempts. Dropped, it ends them all.
@@ -164,8 +188,9 @@ impl Dialer {
     }
 
     async fn resolve(&self) -> Result<Vec<SocketAddr>, DialError> {
-        let port = self.server.address.port.get();
-        let name = match &self.server.address.host {
+        let address = self.address().ok_or(DialError::NoAddress)?;
+        let port = address.port.get();
+        let name = match &address.host {
             Host::V4(address) => return Ok(vec![SocketAddr::from((*address, port))]),
             Host::V6(address) => return Ok(vec![SocketAddr::from((*address, port))]),
             Host::Name(name) => name.as_str(),
@@ -187,7 +212,7 @@ impl Dialer {
     async fn attempt(self: Arc<Self>, address: SocketAddr) -> Result<Dialed, DialError> {
         debug!(%address, "connecting");
         let endpoint = self.endpoints.get(address.ip())?;
-        let connecting = endpoint.connect_with(self.config.clone(), address, &self.server.name)?;
+        let connecting = endpoint.connect_with(self.config.clone(), address, &self.name)?;
         let connection = connecting.await.map_err(|error| explain(&error))?;
         let (link, driver) = Link::start(connection, self.link.clone());
         let mut driver: Driver = Box::pin(driver);

@@ -1,12 +1,17 @@
 //! How the tunnel stands, for requests that wait for it and for people.
 
-use fluidity_wire::{Hello, Link};
+use fluidity_wire::{Hello, Link, Others};
 use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::time::Instant;
 
 /// How the tunnel stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// Nobody wants the tunnel; the next request has the server woken.
+    Dormant,
+    /// The control plane was asked for the server, which is not there yet.
+    Waking,
     /// A connection is being made.
     Connecting,
     /// It takes sessions.
@@ -21,6 +26,8 @@ impl State {
     /// The stable name, for pages and logs.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Dormant => "dormant",
+            Self::Waking => "waking",
             Self::Connecting => "connecting",
             Self::Connected => "connected",
             Self::Suspect => "suspect",
@@ -42,6 +49,12 @@ pub struct Phase {
     pub last_error: Option<String>,
     /// How often it was connected again.
     pub reconnects: u64,
+    /// Since when the server that it is connected to is awake, by its own account.
+    pub awake_since: Option<SystemTime>,
+    /// Who else is connected to it, where it has said so.
+    pub others: Option<Others>,
+    /// How many wakes came to nothing.
+    pub failed_wakes: u64,
     pub(super) link: Option<Arc<Link>>,
 }
 
@@ -53,6 +66,9 @@ impl Default for Phase {
             server: None,
             last_error: None,
             reconnects: 0,
+            awake_since: None,
+            others: None,
+            failed_wakes: 0,
             link: None,
         }
     }

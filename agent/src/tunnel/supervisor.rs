@@ -6,12 +6,14 @@
 
 use super::dialer::{DialError, Dialed, Dialer, Driver, explain_end};
 use super::state::{Phase, State};
-use crate::config::Connect;
+use super::summon::{Reason, Summons};
+use crate::config::{Config, Connect, Start};
+use crate::lifecycle::{Demand, Lifecycle};
 use backon::{BackoffBuilder, ExponentialBuilder};
-use fluidity_wire::{CloseCode, Link, PeerState};
+use fluidity_wire::{CloseCode, Link, Others, PeerState};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -26,11 +28,22 @@ pub struct Supervisor {
     /// Silence after which a connection is suspect.
     patience: Duration,
     phase: watch::Sender<Phase>,
+    demand: Arc<Demand>,
+    life: Option<Arc<Lifecycle>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
 
-type Round = Pin<Box<dyn Future<Output = Result<Dialed, DialError>> + Send>>;
+pub(super) type Round = Pin<Box<dyn Future<Output = Result<Dialed, DialError>> + Send>>;
+
+/// What requests see of the supervision.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// How the tunnel stands.
+    pub phase: watch::Receiver<Phase>,
+    /// Where they say that they want it.
+    pub demand: Arc<Demand>,
+}
 
 /// Why a connection is no longer the one for new sessions.
 enum Left {
@@ -38,53 +51,124 @@ enum Left {
     Lost(Option<Round>),
     /// Another one took its place.
     Replaced(Dialed),
+    /// Nobody wanted it for long enough.
+    Unwanted,
     /// The agent stops.
     Stopped,
 }
 
 impl Supervisor {
-    /// Prepares the supervision; `stop` closes the connection.
+    /// Prepares the supervision; `stop` closes the connection. With a life cycle the server may be asleep.
     pub fn new(
+        config: &Config,
         dialer: Arc<Dialer>,
-        connect: Connect,
-        keep_alive: Duration,
+        life: Option<Arc<Lifecycle>>,
         stop: CancellationToken,
-    ) -> (Self, watch::Receiver<Phase>) {
+    ) -> (Self, Watched) {
         let (phase, watched) = watch::channel(Phase::default());
+        let demand = Arc::new(Demand::default());
         let supervisor = Self {
             dialer,
-            connect,
-            patience: keep_alive * 2 + Duration::from_millis(500),
+            connect: config.connect.clone(),
+            patience: config.quic.keep_alive * 2 + Duration::from_millis(500),
             phase,
+            demand: demand.clone(),
+            life,
             tasks: TaskTracker::new(),
             stop,
+        };
+        let watched = Watched {
+            phase: watched,
+            demand,
         };
         (supervisor, watched)
     }
 
-    /// Runs until it is told to stop; then every connection is closed.
+    /// Runs until it is told to stop; then every connection is closed, and the server stopped where that is due.
     pub async fn run(self) {
         let mut round = None;
         let mut next = None;
+        let wake = |life: &Arc<Lifecycle>| life.config().start == Start::Wake;
+        let mut wanted = self.life.as_ref().is_none_or(wake).then_some(Reason::Wanted);
         loop {
             let dialed = match next.take() {
                 Some(dialed) => dialed,
                 None => tokio::select! {
                     biased;
                     () = self.stop.cancelled() => break,
-                    dialed = self.establish(round.take()) => dialed,
+                    dialed = self.obtain(round.take(), wanted) => dialed,
                 },
             };
             self.announce(&dialed);
             match self.stay(dialed).await {
-                Left::Lost(begun) => round = begun,
+                Left::Lost(begun) => {
+                    wanted = (self.demand.idle() < IN_USE).then_some(Reason::Lost);
+                    round = begun;
+                }
                 Left::Replaced(dialed) => next = Some(dialed),
+                Left::Unwanted => wanted = None,
                 Left::Stopped => break,
             }
         }
+        let others = {
+            let phase = self.phase.borrow();
+            let here = phase.state == State::Connected;
+            phase.others.as_ref().map(|others| others.count).filter(|_| here)
+        };
         self.tasks.close();
         self.tasks.wait().await;
         self.dialer.wait_idle(GOODBYE).await;
+        if let Some(life) = &self.life {
+            life.farewell(others).await;
+        }
+    }
+
+    /// Waits until somebody wants a connection, where the server may be asleep, and makes one.
+    async fn obtain(&self, mut round: Option<Round>, mut wanted: Option<Reason>) -> Dialed {
+        let Some(life) = &self.life else {
+            return self.establish(round).await;
+        };
+        loop {
+            let reason = match wanted.take() {
+                Some(reason) => reason,
+                None => self.rest().await,
+            };
+            self.set(State::Waking, None);
+            let summons = Summons::new(life, self.dialer.clone(), round.take());
+            let error = match summons.run(reason, |said| self.note(said.to_owned())).await {
+                Ok(dialed) => return dialed,
+                Err(error) => error,
+            };
+            warn!(
+                error,
+                "no connection to the server; the next request asks for it again"
+            );
+            self.demand.clear();
+            self.phase.send_modify(|phase| {
+                phase.state = State::Dormant;
+                phase.since = Instant::now();
+                phase.last_error = Some(error);
+                phase.failed_wakes += 1;
+            });
+            // Requests that come at once do not make the control plane's trouble worse.
+            sleep(life.config().retry_interval.min(EARLY_PAUSE)).await;
+        }
+    }
+
+    /// Nobody wants the tunnel: waits until somebody does.
+    async fn rest(&self) -> Reason {
+        if self.phase.borrow().state != State::Dormant {
+            self.demand.clear();
+            self.phase.send_modify(|phase| {
+                phase.state = State::Dormant;
+                phase.since = Instant::now();
+                phase.link = None;
+            });
+            info!("dormant: the next request has the server woken");
+        }
+        self.demand.wanted().await;
+        info!("wanted: asking for the server");
+        Reason::Wanted
     }
 
     /// Tries until there is a connection.
@@ -134,11 +218,8 @@ impl Supervisor {
 
     fn announce(&self, dialed: &Dialed) {
         let again = self.phase.borrow().server.is_some();
-        let (server, software, instance) = (
-            self.dialer.server(),
-            &dialed.hello.software,
-            dialed.hello.instance,
-        );
+        let server = self.dialer.address().map(|address| address.to_string());
+        let (software, instance) = (&dialed.hello.software, dialed.hello.instance);
         if again {
             info!(
                 server,
@@ -147,10 +228,14 @@ impl Supervisor {
         } else {
             info!(server, software, instance, "connected to the server");
         }
+        // The idle time of a tunnel begins when it is there.
+        self.demand.touch();
         self.phase.send_modify(|phase| {
             phase.state = State::Connected;
             phase.since = Instant::now();
             phase.server = Some(dialed.hello.clone());
+            phase.awake_since = SystemTime::now().checked_sub(dialed.hello.uptime);
+            phase.others = dialed.link.peer().borrow().others.clone();
             phase.last_error = None;
             phase.link = Some(dialed.link.clone());
             phase.reconnects += u64::from(again);
@@ -169,6 +254,8 @@ impl Supervisor {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Heard::new(&link);
         let mut rescue: Option<Round> = None;
+        let unwanted_after = self.life.as_ref().and_then(|life| life.config().idle_disconnect);
+        let mut company = link.peer();
         loop {
             tokio::select! {
                 biased;
@@ -208,7 +295,20 @@ impl Supervisor {
                         }));
                     }
                 },
+                others = changed_others(&mut company) => {
+                    debug!(others = others.count, "the server told who else is connected");
+                    self.phase.send_modify(|phase| phase.others = Some(others));
+                }
                 _ = look.tick() => {
+                    self.demand.look(link.sessions());
+                    if unwanted_after.is_some_and(|limit| self.demand.idle() >= limit) {
+                        info!("nobody wants the tunnel: disconnecting");
+                        // No session is opened on it from here on; one that was just opened still ends by itself.
+                        self.demand.clear();
+                        self.set(State::Dormant, None);
+                        self.retire(link, driver);
+                        return Left::Unwanted;
+                    }
                     let silence = heard.look(&link);
                     if silence < self.patience && rescue.take().is_some() {
                         info!("the server is heard again: connected as before");
@@ -290,6 +390,19 @@ async fn wait(rescue: &mut Option<Round>) -> Result<Dialed, DialError> {
     }
 }
 
+/// Completes when the server told who else is connected. Cancel safe.
+async fn changed_others(peer: &mut watch::Receiver<PeerState>) -> Others {
+    loop {
+        // The connection is over: its driver tells.
+        if peer.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        if let Some(others) = peer.borrow_and_update().others.clone() {
+            return others;
+        }
+    }
+}
+
 /// Completes when the peer takes no more sessions, with the time that the running ones have. Cancel safe.
 async fn drained(peer: &mut watch::Receiver<PeerState>) -> Duration {
     let draining = peer.wait_for(|peer| peer.draining.is_some()).await;
@@ -309,6 +422,8 @@ async fn close(link: &Link, mut driver: Driver) {
     }
 }
 
+/// A server that was used so short a time ago is wanted back when it is lost.
+const IN_USE: Duration = Duration::from_secs(30);
 /// How often a connection is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 /// While a loss is fresh, pauses are short: the server is often back at once.

@@ -27,7 +27,9 @@ async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
     let (sender, phase) = watch::channel(phase);
     let tunnel = Tunnel {
         phase,
+        demand: Arc::default(),
         request_wait: Duration::from_millis(50),
+        wake_wait: Duration::from_millis(50),
         open_timeout: Duration::from_secs(1),
         metrics: Arc::default(),
     };

@@ -43,13 +43,9 @@ impl Agent {
         let closing = CancellationToken::new();
         let metrics = Arc::new(Metrics::default());
         let dialer = Arc::new(Dialer::new(&config, &certificates.identity("agent")).unwrap());
-        let (supervisor, phase) = Supervisor::new(
-            dialer,
-            config.connect.clone(),
-            config.quic.keep_alive,
-            closing.clone(),
-        );
-        let tunnel = Tunnel::new(phase.clone(), &config.connect, &config.limits, metrics.clone());
+        let (supervisor, watched) = Supervisor::new(&config, dialer, None, closing.clone());
+        let phase = watched.phase.clone();
+        let tunnel = Tunnel::new(watched, &config, metrics.clone());
         let inbound = Inbound::new(&config, tunnel, metrics.clone(), shutdown.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self {

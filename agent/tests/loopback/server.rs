@@ -94,6 +94,7 @@ async fn accept(endpoint: quinn::Endpoint, dials: Arc<AtomicUsize>, links: Arc<M
         instance: rand::random(),
         software: "test".into(),
         max_sessions: 1000,
+        uptime: Duration::ZERO,
     };
     while let Some(incoming) = endpoint.accept().await {
         let Ok(connection) = incoming.await else { continue };

@@ -1,6 +1,7 @@
 //! The file as it is written, and its way to the typed configuration: what must be set is set, what has bounds is in them.
 
 use super::{Config, IdentityPaths, Limits};
+use crate::activity::ActivityOptions;
 use crate::breaker::BreakerOptions;
 use crate::dial::DialOptions;
 use crate::policy::{DefaultAction, Policy, Rule};
@@ -27,6 +28,7 @@ pub(super) struct File {
     breaker: FileBreaker,
     quic: FileQuic,
     limits: FileLimits,
+    cloudwatch: FileCloudWatch,
     drain_grace: HumanDuration,
     log: Log,
 }
@@ -79,6 +81,15 @@ struct FileQuic {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileCloudWatch {
+    cluster_name: Option<String>,
+    service_name: Option<String>,
+    task_id: Option<String>,
+    period: HumanDuration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FileLimits {
     connections: u32,
     connections_per_agent: u32,
@@ -114,6 +125,7 @@ impl File {
                 SECOND..=HOUR,
             )?,
             limits: limits(&self.limits, origins)?,
+            activity: activity(self.cloudwatch, origins)?,
             drain_grace: time(
                 origins,
                 "drain-grace",
@@ -152,6 +164,26 @@ fn breaker(file: &FileBreaker, origins: &Origins) -> Result<BreakerOptions, Sett
         open_for: time(origins, "breaker.open-for", file.open_for, SECOND..=MINUTE)?,
         targets: origins.within("breaker.targets", file.targets, 1..=1_000_000)?,
     })
+}
+
+fn activity(file: FileCloudWatch, origins: &Origins) -> Result<Option<ActivityOptions>, SettingsError> {
+    let period = time(
+        origins,
+        "cloudwatch.period",
+        file.period,
+        HumanDuration::secs(10)..=HOUR,
+    )?;
+    match (file.cluster_name, file.service_name) {
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(origins.missing("cloudwatch.service-name")),
+        (None, Some(_)) => Err(origins.missing("cloudwatch.cluster-name")),
+        (Some(cluster), Some(service)) => Ok(Some(ActivityOptions {
+            cluster,
+            service,
+            task: file.task_id,
+            period,
+        })),
+    }
 }
 
 fn limits(file: &FileLimits, origins: &Origins) -> Result<Limits, SettingsError> {

@@ -156,6 +156,25 @@ pub(super) const KEYS: &[Key] = &[
         "memory, per connection, for agents that send faster than targets read",
     ),
     key(
+        "cloudwatch.cluster-name",
+        Form::Text,
+        "",
+        "the ECS cluster; set together with the service, it has CloudWatch told of activity",
+    ),
+    key("cloudwatch.service-name", Form::Text, "", "the ECS service"),
+    key(
+        "cloudwatch.task-id",
+        Form::Text,
+        "",
+        "the ECS task; asked of the container's metadata where it is not set",
+    ),
+    key(
+        "cloudwatch.period",
+        Form::Text,
+        "60s",
+        "how often CloudWatch is told; 10s at the least",
+    ),
+    key(
         "drain-grace",
         Form::Text,
         "25s",

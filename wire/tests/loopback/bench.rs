@@ -4,7 +4,8 @@ use crate::certificates::Certificates;
 use bytes::Bytes;
 use fluidity_wire::quic::{QuicOptions, client_config, client_endpoint, server_config};
 use fluidity_wire::{
-    CloseCode, Hello, Kind, Link, LinkEnd, LinkOptions, Open, SessionRecv, SessionSend, StreamCut, Target,
+    CloseCode, Hello, Incoming, Kind, Link, LinkEnd, LinkOptions, Open, SessionRecv, SessionSend, StreamCut,
+    Target,
 };
 use quinn::{Connection, ConnectionError, Endpoint};
 use std::sync::Arc;
@@ -105,6 +106,11 @@ impl End {
         }
     }
 
+    /// The next session that the agent asks for.
+    pub(crate) async fn incoming(&self) -> Incoming {
+        within("a session", self.link.accept()).await.unwrap()
+    }
+
     /// Expects the link to have closed the connection because its peer broke the protocol; returns the reason.
     pub(crate) async fn blames_its_peer(self) -> String {
         match within("the end of the link", self.driver).await.unwrap() {
@@ -139,7 +145,7 @@ impl Pair {
     pub(crate) async fn session(&self) -> (Halves, Halves) {
         let opening = self.agent.link.open(open(), Bytes::new(), DEADLINE);
         let accepting = async {
-            let mut incoming = self.server.link.accept().await.unwrap();
+            let mut incoming = self.server.incoming().await;
             incoming.read_open(DEADLINE).await.unwrap();
             incoming.accept().await.unwrap()
         };
@@ -159,6 +165,11 @@ pub(crate) fn hello(software: &str, max_sessions: u32) -> Hello {
 
 pub(crate) fn open() -> Open {
     Open::new(Kind::Connect, Target::parse("example.com:443").unwrap())
+}
+
+/// Writes all of it, which must not take long.
+pub(crate) async fn write(send: &mut SessionSend, bytes: impl Into<Bytes>) {
+    within("a write", send.write_chunk(bytes.into())).await.unwrap();
 }
 
 /// Reads to the end or the cut, and lets the peer go on meanwhile.

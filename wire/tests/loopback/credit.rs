@@ -1,7 +1,7 @@
 //! Credit on the wire: senders keep to it, and readers that stand still harm nobody.
 
 use crate::bench::{
-    Bare, DEADLINE, Pair, hello, open, pattern, read_all, read_exact, stays_pending, until, within,
+    Bare, DEADLINE, Pair, hello, open, pattern, read_all, read_exact, stays_pending, until, within, write,
 };
 use bytes::{Bytes, BytesMut};
 use fluidity_wire::codec;
@@ -67,7 +67,7 @@ async fn an_agent_sends_what_reply_and_credit_allow_and_not_a_byte_more() {
     tell(&mut control, &[credit(u64::MAX)]).await;
     read.extend(within("the rest", recv.read_to_end(bytes.len())).await.unwrap());
     assert!(read == bytes);
-    assert!(writing.await.unwrap());
+    assert!(within("the end of the writing", writing).await.unwrap());
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_server_sends_what_open_and_credit_allow_and_not_a_byte_more() {
     codec::encode_open(&asked, &mut head);
     let (mut back, mut recv) = bare.agent.open_bi().await.unwrap();
     back.write_chunk(head.freeze()).await.unwrap();
-    let mut incoming = server.link.accept().await.unwrap();
+    let mut incoming = server.incoming().await;
     let id = incoming.id();
     assert_eq!(incoming.read_open(DEADLINE).await.unwrap(), asked);
     let (mut send, _recv) = incoming.accept().await.unwrap();
@@ -103,7 +103,7 @@ async fn a_server_sends_what_open_and_credit_allow_and_not_a_byte_more() {
         within("the rest", recv.read_to_end(7_000)).await.unwrap(),
         pattern(7_000)[5_000..]
     );
-    assert!(writing.await.unwrap());
+    assert!(within("the end of the writing", writing).await.unwrap());
 }
 
 #[tokio::test]
@@ -112,7 +112,7 @@ async fn what_is_read_but_not_delivered_grants_nothing() {
     let (mut agent, mut server) = pair.session().await;
     assert_eq!(agent.0.available(), BASE_WINDOW);
     let all = usize::try_from(BASE_WINDOW).unwrap();
-    agent.0.write_chunk(pattern(all)).await.unwrap();
+    write(&mut agent.0, pattern(all)).await;
     let mut chunks = [const { Bytes::new() }; 32];
     while server.1.received() < BASE_WINDOW {
         within("bytes", server.1.read(&mut chunks)).await.unwrap();
@@ -127,12 +127,12 @@ async fn what_is_read_but_not_delivered_grants_nothing() {
 async fn a_reader_that_keeps_up_gets_a_wider_window() {
     let pair = Pair::connect().await;
     let (mut agent, mut server) = pair.session().await;
-    let write = async {
-        agent.0.write_chunk(pattern(20_000_000)).await.unwrap();
+    let writing = async {
+        write(&mut agent.0, pattern(20_000_000)).await;
         until("a window of a mebibyte", || agent.0.available() >= 1024 * 1024).await;
         agent.0.finish();
     };
-    let ((), (read, end)) = within("an end", async { tokio::join!(write, read_all(&mut server.1)) }).await;
+    let ((), (read, end)) = within("an end", async { tokio::join!(writing, read_all(&mut server.1)) }).await;
     assert_eq!((read.len(), end), (20_000_000, Ok(())));
 }
 
@@ -144,11 +144,7 @@ async fn a_hundred_stalled_readers_hold_little_and_starve_nobody() {
     for _ in 0..100 {
         let (agent, mut server) = pair.session().await;
         let window = server.0.available();
-        server
-            .0
-            .write_chunk(pattern(usize::try_from(window).unwrap()))
-            .await
-            .unwrap();
+        write(&mut server.0, pattern(usize::try_from(window).unwrap())).await;
         assert_eq!(server.0.available(), 0);
         held += window;
         stalled.push((agent, server));
@@ -156,20 +152,21 @@ async fn a_hundred_stalled_readers_hold_little_and_starve_nobody() {
     assert!(held <= 100 * BASE_WINDOW, "{held}");
     // Another session of the same connection moves forty times its window.
     let (mut agent, mut server) = pair.session().await;
-    let write = async {
-        server.0.write_chunk(pattern(10_000_000)).await.unwrap();
+    let writing = async {
+        write(&mut server.0, pattern(10_000_000)).await;
         server.0.finish();
     };
-    let ((), (read, end)) = within("an end", async { tokio::join!(write, read_all(&mut agent.1)) }).await;
+    let ((), (read, end)) = within("an end", async { tokio::join!(writing, read_all(&mut agent.1)) }).await;
     assert_eq!((read.len(), end), (10_000_000, Ok(())));
     // And those that stood still go on where they stood.
     for (mut agent, mut server) in stalled {
         let sent = server.0.sent();
-        let write = async {
-            server.0.write_chunk(Bytes::from("on")).await.unwrap();
+        let writing = async {
+            write(&mut server.0, "on").await;
             server.0.finish();
         };
-        let ((), (read, end)) = within("an end", async { tokio::join!(write, read_all(&mut agent.1)) }).await;
+        let ((), (read, end)) =
+            within("an end", async { tokio::join!(writing, read_all(&mut agent.1)) }).await;
         assert_eq!((u64::try_from(read.len()), end), (Ok(sent + 2), Ok(())));
     }
 }

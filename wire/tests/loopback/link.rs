@@ -2,6 +2,7 @@
 
 use crate::bench::{
     Bare, DEADLINE, Pair, Setup, hello, open, pattern, read_all, read_exact, stays_pending, until, within,
+    write,
 };
 use bytes::{Bytes, BytesMut};
 use fluidity_wire::codec::{self, DecodeError, MAX_DETAIL, MAX_MESSAGE};
@@ -53,7 +54,7 @@ async fn a_session_carries_what_was_asked_for_and_bytes_both_ways() {
             .link
             .open(asked.clone(), Bytes::from("early"), DEADLINE);
         let accepting = async {
-            let mut incoming = pair.server.link.accept().await.unwrap();
+            let mut incoming = pair.server.incoming().await;
             let open = incoming.read_open(DEADLINE).await.unwrap();
             assert_eq!((open.kind, open.target), (asked.kind, asked.target.clone()));
             incoming.accept().await.unwrap()
@@ -61,9 +62,9 @@ async fn a_session_carries_what_was_asked_for_and_bytes_both_ways() {
         let (agent, mut server) = tokio::join!(opening, accepting);
         let mut agent = agent.unwrap();
         assert_eq!((agent.0.id(), agent.0.sent()), (server.0.id(), 5));
-        agent.0.write_chunk(Bytes::from(" and late")).await.unwrap();
+        write(&mut agent.0, " and late").await;
         agent.0.finish();
-        server.0.write_chunk(Bytes::from("back")).await.unwrap();
+        write(&mut server.0, "back").await;
         server.0.finish();
         assert_eq!(
             read_all(&mut server.1).await,
@@ -96,7 +97,7 @@ async fn more_sessions_than_the_usual_hundred_are_open_at_once() {
     }
     for (number, (agent, server)) in sessions.iter_mut().enumerate() {
         let said = format!("session {number}");
-        agent.0.write_chunk(Bytes::from(said.clone())).await.unwrap();
+        write(&mut agent.0, Bytes::from(said.clone())).await;
         agent.0.finish();
         assert_eq!(read_all(&mut server.1).await, (said.into_bytes(), Ok(())));
     }
@@ -128,7 +129,7 @@ async fn a_refusal_arrives_with_its_code_and_its_reason_cut_to_size() {
     for (code, detail) in [(ReplyCode::DeniedByRule, "no"), (ReplyCode::Internal, &long)] {
         let opening = pair.agent.link.open(open(), pattern(1000), DEADLINE);
         let refusing = async {
-            let mut incoming = pair.server.link.accept().await.unwrap();
+            let mut incoming = pair.server.incoming().await;
             incoming.read_open(DEADLINE).await.unwrap();
             incoming.refuse(Reply::refusal(code, detail), DEADLINE).await;
         };
@@ -157,7 +158,7 @@ async fn regression_a_refusal_is_heard_although_early_bytes_were_cut_short() {
     .await;
     let opening = pair.agent.link.open(open(), pattern(60_000), DEADLINE);
     let refusing = async {
-        let mut incoming = pair.server.link.accept().await.unwrap();
+        let mut incoming = pair.server.incoming().await;
         incoming.read_open(DEADLINE).await.unwrap();
         incoming
             .refuse(Reply::refusal(ReplyCode::DeniedAddress, "private"), DEADLINE)
@@ -209,7 +210,7 @@ async fn no_answer_in_time_gives_the_session_up_and_the_server_learns_it() {
         .open(open(), Bytes::new(), Duration::from_millis(100))
         .await;
     assert!(matches!(given_up, Err(OpenStreamError::Deadline)), "{given_up:?}");
-    let incoming = pair.server.link.accept().await.unwrap();
+    let incoming = pair.server.incoming().await;
     let cut = within("the agent's word", incoming.abandoned()).await;
     assert_eq!(cut, StreamCut::Peer(Some(ResetCode::Cancelled)));
 }
@@ -218,7 +219,7 @@ async fn no_answer_in_time_gives_the_session_up_and_the_server_learns_it() {
 async fn a_session_dropped_unanswered_is_a_loss_and_no_refusal() {
     let pair = Pair::connect().await;
     let opening = pair.agent.link.open(open(), Bytes::new(), DEADLINE);
-    let dropping = async { drop(pair.server.link.accept().await.unwrap()) };
+    let dropping = async { drop(pair.server.incoming().await) };
     let (lost, ()) = tokio::join!(opening, dropping);
     let Err(OpenStreamError::Lost(cut)) = lost else {
         panic!("{lost:?}")
@@ -231,7 +232,7 @@ async fn a_connection_lost_before_the_answer_is_a_loss_and_one_lost_before_the_o
     let pair = Pair::connect().await;
     let opening = pair.agent.link.open(open(), Bytes::new(), DEADLINE);
     let closing = async {
-        let mut incoming = pair.server.link.accept().await.unwrap();
+        let mut incoming = pair.server.incoming().await;
         incoming.read_open(DEADLINE).await.unwrap();
         pair.server.link.close(CloseCode::ShuttingDown);
     };
@@ -289,7 +290,7 @@ async fn what_is_no_open_is_told_apart_and_can_be_answered() {
         let (mut send, mut recv) = bare.agent.open_bi().await.unwrap();
         send.write_all(bytes).await.unwrap();
         send.finish().unwrap();
-        let mut incoming = server.link.accept().await.unwrap();
+        let mut incoming = server.incoming().await;
         let error = within("an open", incoming.read_open(DEADLINE)).await.unwrap_err();
         assert_eq!(error.to_string(), expected, "{bytes:?}");
         if bytes.ends_with(b"\x40\x01") {
@@ -314,7 +315,7 @@ async fn an_open_that_comes_too_slowly_is_given_up() {
     let server = bare.server();
     let (mut send, _recv) = bare.agent.open_bi().await.unwrap();
     send.write_all(b"\x01\x16\x01").await.unwrap();
-    let mut incoming = server.link.accept().await.unwrap();
+    let mut incoming = server.incoming().await;
     let limit = Duration::from_millis(100);
     let error = within("an end", incoming.read_open(limit)).await.unwrap_err();
     assert!(

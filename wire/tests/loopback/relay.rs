@@ -129,7 +129,7 @@ impl Chain {
 
 async fn pass_word(from: &mut TcpStream, to: &mut TcpStream) {
     let mut word = [0; 5];
-    from.write_all(b"hello").await.unwrap();
+    put(from, b"hello").await;
     within("a word", to.read_exact(&mut word)).await.unwrap();
     assert_eq!(&word, b"hello");
 }
@@ -155,6 +155,11 @@ pub(crate) async fn rest(tcp: &mut TcpStream) -> (Vec<u8>, Result<(), ErrorKind>
     let mut bytes = Vec::new();
     let end = within("an end", tcp.read_to_end(&mut bytes)).await;
     (bytes, end.map(|_| ()).map_err(|error| error.kind()))
+}
+
+/// Writes all of it, which must not take long.
+pub(crate) async fn put(tcp: &mut TcpStream, bytes: &[u8]) {
+    within("a write", tcp.write_all(bytes)).await.unwrap();
 }
 
 pub(crate) fn reset(tcp: TcpStream) {

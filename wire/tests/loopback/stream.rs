@@ -1,6 +1,6 @@
 //! The halves of a session: only an end on purpose looks like an end.
 
-use crate::bench::{DEADLINE, Halves, Pair, pattern, read_all, stays_pending, within};
+use crate::bench::{DEADLINE, Halves, Pair, pattern, read_all, stays_pending, within, write};
 use bytes::Bytes;
 use fluidity_wire::{CloseCode, ResetCode, SessionIo, SessionSend, StreamCut};
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ fn peer(code: ResetCode) -> StreamCut {
 /// A session of which some bytes were sent and read.
 async fn begun(pair: &Pair) -> (Halves, Halves) {
     let (mut agent, mut server) = pair.session().await;
-    agent.0.write_chunk(Bytes::from("begun")).await.unwrap();
+    write(&mut agent.0, "begun").await;
     let mut chunks = [Bytes::new()];
     within("bytes", server.1.read(&mut chunks)).await.unwrap();
     assert_eq!(chunks[0], "begun");
@@ -29,12 +29,12 @@ async fn what_was_finished_ends_cleanly_with_every_byte() {
     let pair = Pair::connect().await;
     let (mut agent, mut server) = pair.session().await;
     let bytes = pattern(3_000_000);
-    let write = async {
-        agent.0.write_chunk(bytes.clone()).await.unwrap();
+    let writing = async {
+        write(&mut agent.0, bytes.clone()).await;
         agent.0.finish();
         assert!(agent.0.acknowledged(DEADLINE).await);
     };
-    let ((), (read, end)) = within("an end", async { tokio::join!(write, read_all(&mut server.1)) }).await;
+    let ((), (read, end)) = within("an end", async { tokio::join!(writing, read_all(&mut server.1)) }).await;
     assert_eq!(end, Ok(()));
     assert!(read == bytes, "{} bytes of {}", read.len(), bytes.len());
     // An end is an end, also when what is left of it is dropped or reset.
@@ -132,7 +132,8 @@ async fn resets_and_stops_arrive_with_their_codes() {
         agent.1.stop(*code);
         assert_eq!(read_all(&mut server.1).await, (vec![], Err(peer(*code))));
         assert_eq!(within("a stop", server.0.stopped()).await, peer(*code));
-        assert_eq!(server.0.write_chunk(Bytes::from("x")).await, Err(peer(*code)));
+        let written = within("an error", server.0.write_chunk(Bytes::from("x"))).await;
+        assert_eq!(written, Err(peer(*code)));
         // Noticed as well by who does not read.
         let (mut agent, mut server) = begun(&pair).await;
         agent.0.reset(*code);
@@ -144,8 +145,9 @@ async fn resets_and_stops_arrive_with_their_codes() {
 async fn a_dropped_reader_stops_the_writer() {
     let pair = Pair::connect().await;
     let (mut agent, server) = begun(&pair).await;
-    let write = async { agent.0.write_chunk(pattern(50_000_000)).await };
-    let (written, ()) = tokio::join!(write, async { drop(server.1) });
+    let writing = async { agent.0.write_chunk(pattern(50_000_000)).await };
+    let drops = async { drop(server.1) };
+    let (written, ()) = within("an error", async { tokio::join!(writing, drops) }).await;
     assert_eq!(written, Err(peer(ResetCode::Cancelled)));
 }
 
@@ -154,7 +156,7 @@ async fn abort_delivers_what_was_sent_and_then_cuts() {
     let pair = Pair::connect().await;
     let (mut agent, mut server) = pair.session().await;
     let bytes = pattern(SOME);
-    agent.0.write_chunk(bytes.clone()).await.unwrap();
+    write(&mut agent.0, bytes.clone()).await;
     let abort = async {
         let began = Instant::now();
         agent.0.abort(ResetCode::ClientReset, DEADLINE * 2).await;
@@ -192,7 +194,7 @@ async fn abort_wakes_a_reader_that_has_everything_already() {
 async fn abort_of_what_nobody_reads_becomes_a_reset_after_its_grace() {
     let pair = Pair::connect().await;
     let (mut agent, mut server) = pair.session().await;
-    agent.0.write_chunk(pattern(SOME)).await.unwrap();
+    write(&mut agent.0, pattern(SOME)).await;
     agent
         .0
         .abort(ResetCode::UpstreamReset, Duration::from_millis(100))
@@ -207,7 +209,7 @@ async fn abort_of_what_nobody_reads_becomes_a_reset_after_its_grace() {
 async fn an_abort_that_is_dropped_half_way_is_a_cut() {
     let pair = Pair::connect().await;
     let (mut agent, mut server) = pair.session().await;
-    agent.0.write_chunk(pattern(SOME)).await.unwrap();
+    write(&mut agent.0, pattern(SOME)).await;
     stays_pending(
         "an end of the abort",
         agent.0.abort(ResetCode::UpstreamReset, DEADLINE),
@@ -226,8 +228,8 @@ async fn a_lost_connection_is_a_cut_for_whoever_waits() {
     let (mut reads, mut other) = begun(&pair).await;
     let (mut writes, _unread) = pair.session().await;
     let (stands, _other) = begun(&pair).await;
-    let write = writes.0.write_chunk(pattern(50_000_000));
-    let waiting = async { tokio::join!(read_all(&mut reads.1), write, stands.0.stopped(), other.1.cut()) };
+    let writing = writes.0.write_chunk(pattern(50_000_000));
+    let waiting = async { tokio::join!(read_all(&mut reads.1), writing, stands.0.stopped(), other.1.cut()) };
     let close = async {
         tokio::task::yield_now().await;
         pair.server.link.close(CloseCode::Normal);
@@ -250,13 +252,13 @@ async fn as_one_byte_stream_a_shutdown_is_an_end() {
         SessionIo::new(server.0, server.1),
     );
     let bytes = pattern(1_000_000);
-    let write = async {
+    let writing = async {
         agent.write_all(&bytes).await.unwrap();
         agent.shutdown().await.unwrap();
     };
     let mut read = Vec::new();
     let ((), count) = within("an end", async {
-        tokio::join!(write, server.read_to_end(&mut read))
+        tokio::join!(writing, server.read_to_end(&mut read))
     })
     .await;
     assert_eq!(count.unwrap(), bytes.len());
@@ -290,7 +292,7 @@ async fn as_one_byte_stream_an_abort_is_an_error_behind_every_byte() {
     let (mut agent, server) = pair.session().await;
     let mut server = SessionIo::new(server.0, server.1);
     let bytes = pattern(SOME);
-    agent.0.write_chunk(bytes.clone()).await.unwrap();
+    write(&mut agent.0, bytes.clone()).await;
     let read = async {
         let mut read = Vec::new();
         let error = server.read_to_end(&mut read).await.unwrap_err();

@@ -1,3 +1,5 @@
+//! The admin listener on real sockets: its pages, whom it answers, and its bounds.
+
 use super::*;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,3 +1,5 @@
+//! Layers, origins and renderings of settings; `refusals` has what is not taken.
+
 mod refusals;
 
 use super::*;

@@ -62,11 +62,16 @@ fn hello() {
         Message::Control(Control::Hello(hello.clone())),
         b"\x11\x13\x01\x08\xff\0\0\0\0\0\0\x01\x02\x03x/1\x03\x02\x40\x64",
     );
-    let uptime = Duration::from_millis(300_999);
+    let with_uptime = |millis| {
+        let uptime = Duration::from_millis(millis);
+        let hello = hello.clone();
+        Message::Control(Control::Hello(Hello { uptime, ..hello }))
+    };
     is(
-        Message::Control(Control::Hello(Hello { uptime, ..hello })),
+        with_uptime(300_000),
         b"\x11\x17\x01\x08\xff\0\0\0\0\0\0\x01\x02\x03x/1\x03\x02\x40\x64\x04\x02\x41\x2c",
     );
+    assert_eq!(with_uptime(300_999).encode(), with_uptime(300_000).encode());
 }
 
 #[test]
