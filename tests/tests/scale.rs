@@ -213,7 +213,7 @@ async fn a_request_that_cannot_be_served_in_time_gets_503_a_time_and_a_reason() 
 }
 
 #[tokio::test]
-async fn a_server_lost_while_in_use_is_woken_again_and_one_lost_while_idle_is_not() {
+async fn a_server_lost_while_in_use_is_woken_again_by_itself_and_without_a_stampede() {
     let web = Origin::bind().await.hello("hello");
     let cloud = Cloud::start(&[web.addr()]).await;
     let agent = TestAgent::start(&cloud.agent_settings()).await;
@@ -237,6 +237,29 @@ async fn a_server_lost_while_in_use_is_woken_again_and_one_lost_while_idle_is_no
     // Stopped on purpose, and the agent has used it only a moment ago: it asks for it again.
     let killed = command(&cloud.agent_settings(), &["kill"]).await;
     assert!(killed.status.success(), "{}", text(&killed.stderr));
+    assert_served(&agent, web.addr()).await;
+}
+
+#[tokio::test]
+async fn a_server_lost_while_nobody_uses_it_is_left_asleep_until_somebody_does() {
+    let web = Origin::bind().await.hello("hello");
+    let cloud = Cloud::start(&[web.addr()]).await;
+    let mut settings = cloud.agent_settings();
+    // In use is what was used within half of this.
+    settings.set("idle-disconnect", "4s");
+    let agent = TestAgent::start(&settings).await;
+    assert_served(&agent, web.addr()).await;
+    let began = Instant::now();
+    in_state(&agent, "connected", SOON).await;
+    // The time is the subject of this test.
+    tokio::time::sleep(Duration::from_millis(2500).saturating_sub(began.elapsed())).await;
+    cloud.gateway.script().forget_calls();
+    let killed = command(&settings, &["kill"]).await;
+    assert!(killed.status.success(), "{}", text(&killed.stderr));
+    in_state(&agent, "dormant", SOON).await;
+    cloud.gone(SOON).await;
+    assert_eq!(cloud.gateway.script().count("wake"), 0);
+    assert_eq!(cloud.aws.service().desired, 0);
     assert_served(&agent, web.addr()).await;
 }
 

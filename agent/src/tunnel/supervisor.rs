@@ -102,7 +102,7 @@ impl Supervisor {
             self.announce(&dialed);
             match self.stay(dialed).await {
                 Left::Lost(begun) => {
-                    wanted = (self.demand.idle() < IN_USE).then_some(Reason::Lost);
+                    wanted = self.is_in_use().then_some(Reason::Lost);
                     round = begun;
                 }
                 Left::Replaced(dialed) => next = Some(dialed),
@@ -121,6 +121,12 @@ impl Supervisor {
         if let Some(life) = &self.life {
             life.farewell(others).await;
         }
+    }
+
+    /// Whether a server that is lost now is wanted back.
+    fn is_in_use(&self) -> bool {
+        let unwanted = self.life.as_ref().and_then(|life| life.config().idle_disconnect);
+        self.demand.idle() < unwanted.map_or(IN_USE, |unwanted| IN_USE.min(unwanted / 2))
     }
 
     /// Waits until somebody wants a connection, where the server may be asleep, and makes one.
@@ -422,7 +428,8 @@ async fn close(link: &Link, mut driver: Driver) {
     }
 }
 
-/// A server that was used so short a time ago is wanted back when it is lost.
+/// A server that was used so short a time ago is wanted back when it is lost; half the time until it is not wanted, where
+/// that is less.
 const IN_USE: Duration = Duration::from_secs(30);
 /// How often a connection is looked at.
 const LOOK: Duration = Duration::from_millis(250);
