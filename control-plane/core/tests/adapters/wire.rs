@@ -71,6 +71,20 @@ async fn a_task_is_followed_from_provisioning_to_its_public_address() {
 }
 
 #[tokio::test]
+async fn a_task_that_is_stopped_between_the_two_calls_is_not_listed() {
+    let (fake, aws) = fake().await;
+    fake.set_desired(1);
+    fake.run_task(&fake.newest_task().unwrap().id, ADDRESS);
+    let mut hold = fake.script().hold("DescribeTasks");
+    let listing = tokio::spawn(async move { aws.ecs.tasks().await });
+    within(hold.reached()).await;
+    fake.set_desired(0);
+    hold.release();
+    assert_eq!(within(listing).await.unwrap().unwrap(), []);
+    assert_eq!(fake.tasks().len(), 1, "it is there, and ending");
+}
+
+#[tokio::test]
 async fn a_stamp_is_read_back() {
     let (fake, aws) = fake().await;
     let at = Epoch::from_secs(1_700_000_000);
