@@ -33,12 +33,12 @@ main() {
                 ;;
             server | agent) names=("$1") ;;
             all) ;;
-            --arch) arch=$(value_of "$@") && shift ;;
-            --tag) tag=$(value_of "$@") && shift ;;
-            --binaries) binaries=$(value_of "$@") && shift ;;
-            --ca-bundle) ca_bundle=$(value_of "$@") && shift ;;
-            --max-mb) max_mb=$(value_of "$@") && shift ;;
-            --save) save=$(value_of "$@") && shift ;;
+            --arch) value_of "$@" && arch=$value && shift ;;
+            --tag) value_of "$@" && tag=$value && shift ;;
+            --binaries) value_of "$@" && binaries=$value && shift ;;
+            --ca-bundle) value_of "$@" && ca_bundle=$value && shift ;;
+            --max-mb) value_of "$@" && max_mb=$value && shift ;;
+            --save) value_of "$@" && save=$value && shift ;;
             *) wrong "$1 is neither an image nor an option" ;;
         esac
         shift
@@ -103,7 +103,7 @@ build_image() {
 
 value_of() {
     (($# >= 2)) || wrong "$1 needs a value"
-    printf '%s\n' "$2"
+    value=$2
 }
 
 fail() {
