@@ -1,5 +1,7 @@
 //! The real kill binary, driven as Lambda drives it, on the scripted AWS.
 
+#![allow(clippy::indexing_slicing, reason = "a test panics to fail")]
+
 use fluidity_fakes::aws::Aws;
 use fluidity_fakes::lambda::{Lambda, LambdaError};
 use fluidity_fakes::script::Fault;

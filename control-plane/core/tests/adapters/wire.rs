@@ -29,7 +29,7 @@ fn counts(desired: u32, running: u32, pending: u32) -> Counts {
 }
 
 async fn only_task(aws: &Aws) -> Task {
-    let mut tasks = aws.ecs.tasks().await.unwrap();
+    let mut tasks = aws.ecs.tasks().await.expect("tasks");
     assert_eq!(tasks.len(), 1);
     tasks.remove(0)
 }
