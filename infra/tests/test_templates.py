@@ -87,7 +87,7 @@ def test_the_fleets_task_is_the_servers_but_for_names_and_the_health_port(all_te
     fleet, fleet_rest = containers("fleet")
     for ours, theirs in [
         ('{"Ref": "ServerLogGroup"}', '{"Ref": "LogGroup"}'),
-        ("${IdentitySecretArn}", "${IdentitySecret}"),
+        ("${IdentitySecretArn}", "${IdentitySecret.Id}"),
         ("${RepositoryUri}", "${Repository.RepositoryUri}"),
         ('{"Ref": "ClusterName"}', '{"Ref": "Cluster"}'),
         ("fluidity-${Environment}-fleet", "fluidity-${Environment}-server"),
@@ -120,7 +120,7 @@ def test_the_identity_comes_as_secrets_from_the_store_that_is_chosen(all_templat
         source = next(s["ValueFrom"] for s in container["Secrets"] if s["Name"] == f"FLUIDITY_IDENTITY_{part.upper()}_PEM")
         condition, secret, parameter = source["Fn::If"]
         assert condition == "WithSecretsManager"
-        assert secret == {"Fn::Sub": f"${{IdentitySecret}}:{part}::"}
+        assert secret == {"Fn::Sub": f"${{IdentitySecret.Id}}:{part}::"}
         assert parameter["Fn::Sub"].endswith(f":parameter/fluidity/${{Environment}}/server/{part}")
 
 
