@@ -49,11 +49,11 @@ read_arguments() {
                 usage
                 exit
                 ;;
-            --pki) pki=$(value_of "$@") && shift ;;
-            --server) server=$(value_of "$@") && shift ;;
-            --key-id) key_id=$(value_of "$@") && shift ;;
+            --pki) value_of "$@" && pki=$value && shift ;;
+            --server) value_of "$@" && server=$value && shift ;;
+            --key-id) value_of "$@" && key_id=$value && shift ;;
             --restart) restart=true ;;
-            --check) action=check days=$(value_of "$@") && shift ;;
+            --check) value_of "$@" && action=check days=$value && shift ;;
             --delete) action=delete ;;
             -*) wrong "$1 is no option" ;;
             *)
@@ -69,7 +69,7 @@ read_arguments() {
 
 value_of() {
     (($# >= 2)) || wrong "$1 needs a value"
-    printf '%s\n' "$2"
+    value=$2
 }
 
 identity_store() {

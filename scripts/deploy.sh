@@ -85,13 +85,13 @@ read_arguments() {
                 usage
                 exit
                 ;;
-            --only) only=$(value_of "$@") && shift ;;
-            --except) except=$(value_of "$@") && shift ;;
-            --set) overrides+=("$(value_of "$@")") && shift ;;
-            --image-tag) overrides+=("ImageTag=$(value_of "$@")") && shift ;;
-            --lambdas) lambda_dir=$(value_of "$@") && shift ;;
-            --role) role_arn=$(value_of "$@") && shift ;;
-            --file) file=$(value_of "$@") && shift ;;
+            --only) value_of "$@" && only=$value && shift ;;
+            --except) value_of "$@" && except=$value && shift ;;
+            --set) value_of "$@" && overrides+=("$value") && shift ;;
+            --image-tag) value_of "$@" && overrides+=("ImageTag=$value") && shift ;;
+            --lambdas) value_of "$@" && lambda_dir=$value && shift ;;
+            --role) value_of "$@" && role_arn=$value && shift ;;
+            --file) value_of "$@" && file=$value && shift ;;
             --lift-policy) lift_policy=true ;;
             --yes | -y) yes=true ;;
             -*) wrong "$1 is no option" ;;
@@ -107,7 +107,7 @@ read_arguments() {
 
 value_of() {
     (($# >= 2)) || wrong "$1 needs a value"
-    printf '%s\n' "$2"
+    value=$2
 }
 
 # The wrong account is the costliest typo.

@@ -9,7 +9,7 @@ standing_cost() {
         AWS::KMS::Key) echo '1 USD a month, and 1 more from each of the first two yearly rotations' ;;
         AWS::SecretsManager::Secret) echo '0.40 USD a month' ;;
         AWS::WAFv2::WebACL) echo '8 USD a month with its three rules' ;;
-        AWS::ApplicationAutoScaling::ScalableTarget) echo 'tasks that always run: from 12 USD a month each with their public address' ;;
+        AWS::ApplicationAutoScaling::ScalableTarget) echo 'tasks that always run: from 11 USD a month each, with their public address' ;;
         AWS::EC2::NatGateway) echo 'about 33 USD a month' ;;
     esac
 }

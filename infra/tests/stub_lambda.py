@@ -40,16 +40,16 @@ def command(event):
         body = json.loads(event.get("body") or "{}")
     except ValueError:
         return None
-    if not isinstance(body, dict) or set(body) - {"cluster", "service"}:
+    if not isinstance(body, dict) or set(body) - {"clusterName", "serviceName", "reason"}:
         return None
-    if body.get("cluster", os.environ["ECS_CLUSTER_NAME"]) != os.environ["ECS_CLUSTER_NAME"]:
+    if body.get("clusterName", os.environ["ECS_CLUSTER_NAME"]) != os.environ["ECS_CLUSTER_NAME"]:
         return None
     return body
 
 
 def answer(event):
     if "httpMethod" in event and command(event) is None:
-        return 400, {"message": "not a command"}
+        return 400, {"error": "invalid-request", "message": "not a command"}
     scale(1 if FUNCTION == "wake" else 0)
     if FUNCTION == "wake":
         return 202, {"state": "starting", "desiredCount": 1, "revision": os.environ["FLUIDITY_REVISION"]}

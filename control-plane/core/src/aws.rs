@@ -80,7 +80,7 @@ pub fn retries() -> RetryConfig {
 }
 
 const CONNECT: Duration = Duration::from_secs(2);
-const ATTEMPT: Duration = Duration::from_secs(3);
+const ATTEMPT: Duration = Duration::from_secs(4);
 /// All attempts of one call together.
 const OPERATION: Duration = Duration::from_secs(8);
 const ATTEMPTS: u32 = 3;

@@ -94,13 +94,14 @@ impl Ecs {
 
     /// Sets how many tasks there should be, and answers how many there are.
     pub async fn set_desired(&self, desired: u32) -> Result<Counts, Error> {
-        let output = self
+        let update = self
             .client
             .update_service()
             .cluster(self.cluster.as_str())
             .service(self.service.as_str())
-            .desired_count(i32::try_from(desired).unwrap_or(i32::MAX))
-            .send()
+            .desired_count(i32::try_from(desired).unwrap_or(i32::MAX));
+        // Boxed: the request has so many fields that the future would fill a stack.
+        let output = Box::pin(update.send())
             .await
             .map_err(|error| CallError::from_sdk("ecs:UpdateService", &error))?;
         let service = output

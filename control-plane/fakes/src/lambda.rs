@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -70,6 +70,8 @@ struct State {
 struct Invocation {
     id: String,
     event: Value,
+    /// In milliseconds since 1970.
+    deadline: u128,
     done: oneshot::Sender<Result<Value, LambdaError>>,
 }
 
@@ -175,7 +177,17 @@ impl Shared {
         state.queued += 1;
         // The form of a request id, and still readable.
         let id = format!("00000000-0000-4000-8000-{:012}", state.last_id);
-        Invocation { id, event, done }
+        let deadline = SystemTime::now() + self.limit;
+        let deadline = deadline
+            .duration_since(UNIX_EPOCH)
+            .expect("after 1970")
+            .as_millis();
+        Invocation {
+            id,
+            event,
+            deadline,
+            done,
+        }
     }
 
     /// One process for each call that runs or waits, up to a limit.
@@ -237,11 +249,13 @@ impl Shared {
             waiting.recv().await.expect("kept by shared")
         };
         let mut response = answer(200, "application/json", invocation.event.to_string());
-        let deadline = (crate::now() + self.limit.as_secs()) * 1000;
         let arn = format!("arn:aws:lambda:eu-central-1:123456789012:function:{}", self.name);
         for (name, value) in [
             ("lambda-runtime-aws-request-id", invocation.id.as_str()),
-            ("lambda-runtime-deadline-ms", deadline.to_string().as_str()),
+            (
+                "lambda-runtime-deadline-ms",
+                invocation.deadline.to_string().as_str(),
+            ),
             ("lambda-runtime-invoked-function-arn", arn.as_str()),
             (
                 "lambda-runtime-trace-id",

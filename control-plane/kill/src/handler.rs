@@ -44,4 +44,4 @@ async fn stamped(ecs: &Ecs, plane: &Plane) -> bool {
     }
 }
 
-const STAMP: Duration = Duration::from_secs(10);
+const STAMP: Duration = Duration::from_secs(5);

@@ -21,8 +21,8 @@ fn the_public_address_is_found_and_no_other() {
         "<networkInterfaceSet><item>
             <privateIpAddress>10.0.0.7</privateIpAddress>
             <attachment><publicIp>192.0.2.1</publicIp></attachment>
-            <association><ipOwnerId>amazon</ipOwnerId><publicIp> 203.0.113.9 </publicIp></association>
             <privateIpAddressesSet><item><association><publicIp>192.0.2.2</publicIp></association></item></privateIpAddressesSet>
+            <association><ipOwnerId>amazon</ipOwnerId><publicIp> 203.0.113.9 </publicIp></association>
         </item></networkInterfaceSet>",
     );
     assert_eq!(parsed(&text).unwrap(), Some("203.0.113.9".parse().unwrap()));

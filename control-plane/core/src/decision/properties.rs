@@ -84,7 +84,7 @@ fn metrics() -> impl Strategy<Value = TaskMetrics> {
         1 => any::<f64>(),
     ];
     let activity = prop_oneof![
-        8 => (0_u64..4000).prop_map(|ago| (NOW - ago) as f64),
+        8 => (0_u64..4000).prop_map(|ago| Duration::from_secs(NOW - ago).as_secs_f64()),
         1 => any::<f64>(),
     ];
     let (active, last) = (vec(sample(connections), 0..8), vec(sample(activity), 0..4));

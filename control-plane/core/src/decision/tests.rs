@@ -114,20 +114,16 @@ fn running(id: &str, since: u64) -> Task {
 
 /// Samples of these values in the minutes before the unfinished one, the newest first.
 fn minutes(values: &[f64]) -> Vec<Sample> {
-    let start = |index: usize| MINUTE - 60 * (index as u64 + 1);
-    values
-        .iter()
-        .enumerate()
-        .map(|(index, value)| Sample {
-            at: Epoch::from_secs(start(index)),
-            value: *value,
-        })
+    let starts = (1..).map(|index| Epoch::from_secs(MINUTE - 60 * index));
+    starts
+        .zip(values)
+        .map(|(at, value)| Sample { at, value: *value })
         .collect()
 }
 
 /// A server that nobody has used for so long, and that says so.
 fn silent_since(id: &str, idle: u64) -> TaskMetrics {
-    let activity = (NOW - idle) as f64;
+    let activity = secs(NOW - idle).as_secs_f64();
     TaskMetrics {
         task: TaskId(id.to_owned()),
         active: minutes(&[0.0; 5]),
@@ -266,7 +262,7 @@ fn a_clock_that_is_a_minute_ahead_counts_as_now_and_one_further_ahead_is_an_alar
         (Clock::Wake, |case, at| case.service.stamps.wake = self::at(at)),
         (Clock::Start, |case, at| case.tasks[0].started = self::at(at)),
         (Clock::Activity, |case, at| {
-            case.metrics().last_activity[0].value = at as f64;
+            case.metrics().last_activity[0].value = secs(at).as_secs_f64();
         }),
         (Clock::Metric, |case, at| {
             case.metrics().active.push(Sample {

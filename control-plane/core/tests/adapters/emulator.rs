@@ -30,7 +30,11 @@ fn sdk(url: &str, account: &str) -> SdkConfig {
 /// A cluster, a task definition and a service at zero, made with the plain SDK.
 async fn deploy(sdk: &SdkConfig) {
     let ecs = aws_sdk_ecs::Client::new(sdk);
-    ecs.create_cluster().cluster_name(CLUSTER).send().await.unwrap();
+    ecs.create_cluster()
+        .cluster_name(CLUSTER)
+        .send()
+        .await
+        .expect("the emulator takes it");
     let container = ContainerDefinition::builder()
         .name("server")
         .image("fluidity-server")
@@ -40,7 +44,7 @@ async fn deploy(sdk: &SdkConfig) {
         .container_definitions(container)
         .send()
         .await
-        .unwrap();
+        .expect("the emulator takes it");
     ecs.create_service()
         .cluster(CLUSTER)
         .service_name(SERVICE)
@@ -49,7 +53,7 @@ async fn deploy(sdk: &SdkConfig) {
         .desired_count(0)
         .send()
         .await
-        .unwrap();
+        .expect("the emulator takes it");
 }
 
 #[tokio::test]
@@ -90,7 +94,7 @@ async fn a_service_is_read_stamped_and_scaled() {
 async fn task(aws: &Aws) -> TaskId {
     let began = Instant::now();
     loop {
-        let tasks = within(aws.ecs.tasks()).await.unwrap();
+        let tasks = within(aws.ecs.tasks()).await.expect("tasks");
         if let Some(task) = tasks.first() {
             return task.id.clone();
         }
@@ -126,7 +130,12 @@ async fn metrics_that_the_sdk_published_are_read_by_task() {
             .namespace("Fluidity")
             .metric_data(datum("new", ACTIVE_CONNECTIONS, 130, 2.0))
             .metric_data(datum("new", ACTIVE_CONNECTIONS, 70, 0.0))
-            .metric_data(datum("new", LAST_ACTIVITY, 70, activity as f64))
+            .metric_data(datum(
+                "new",
+                LAST_ACTIVITY,
+                70,
+                Duration::from_secs(activity).as_secs_f64(),
+            ))
             .metric_data(datum("old", ACTIVE_CONNECTIONS, 70, 9.0))
             .send(),
     )

@@ -29,7 +29,7 @@ fn counts(desired: u32, running: u32, pending: u32) -> Counts {
 }
 
 async fn only_task(aws: &Aws) -> Task {
-    let mut tasks = aws.ecs.tasks().await.unwrap();
+    let mut tasks = aws.ecs.tasks().await.expect("tasks");
     assert_eq!(tasks.len(), 1);
     tasks.remove(0)
 }
@@ -68,6 +68,20 @@ async fn a_task_is_followed_from_provisioning_to_its_public_address() {
     fake.remove_task(&id);
     assert_eq!(aws.ecs.describe().await.unwrap().counts, counts(0, 0, 0));
     assert_eq!(aws.addresses.public(&interface).await.unwrap(), None, "gone");
+}
+
+#[tokio::test]
+async fn a_task_that_is_stopped_between_the_two_calls_is_not_listed() {
+    let (fake, aws) = fake().await;
+    fake.set_desired(1);
+    fake.run_task(&fake.newest_task().unwrap().id, ADDRESS);
+    let mut hold = fake.script().hold("DescribeTasks");
+    let listing = tokio::spawn(async move { aws.ecs.tasks().await });
+    within(hold.reached()).await;
+    fake.set_desired(0);
+    hold.release();
+    assert_eq!(within(listing).await.unwrap().unwrap(), []);
+    assert_eq!(fake.tasks().len(), 1, "it is there, and ending");
 }
 
 #[tokio::test]

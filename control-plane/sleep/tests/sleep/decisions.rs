@@ -6,6 +6,7 @@ use fluidity_fakes::lambda::LambdaError;
 use fluidity_fakes::script::Fault;
 use fluidity_fakes::{events, now};
 use serde_json::{Value, json};
+use std::time::Duration;
 
 #[tokio::test]
 async fn an_idle_service_is_stopped_with_the_reason_and_the_numbers() {
@@ -156,7 +157,7 @@ async fn a_cloudwatch_that_hangs_keeps_it_in_good_time() {
 #[tokio::test]
 async fn a_clock_that_is_wrong_keeps_it_with_an_alarm() {
     let (aws, id) = running_for_an_hour().await;
-    let ahead = (now() + 7200) as f64;
+    let ahead = Duration::from_secs(now() + 7200).as_secs_f64();
     publish_idle(&aws, &id, HOUR);
     aws.put_metric(&id, "LastActivityEpochSeconds", [(now() - 100, ahead)]);
     let answer = scheduled(&sleep(&aws).await).await;

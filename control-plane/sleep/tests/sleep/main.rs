@@ -1,5 +1,7 @@
 //! The real sleep binary, driven as Lambda drives it, on the scripted AWS; and against wake and kill at the same moment.
 
+#![allow(clippy::indexing_slicing, reason = "a test panics to fail")]
+
 mod decisions;
 mod races;
 
@@ -8,6 +10,7 @@ use fluidity_fakes::lambda::Lambda;
 use fluidity_fakes::{events, now};
 use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 const HOUR: u64 = 3600;
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
@@ -50,7 +53,7 @@ async fn running_for_an_hour() -> (Aws, String) {
 fn publish_idle(aws: &Aws, task: &str, idle: u64) {
     let times = || (0..6).map(|minute| now() - 60 * minute);
     aws.put_metric(task, "ActiveConnections", times().map(|at| (at, 0.0)));
-    let activity = (now() - idle) as f64;
+    let activity = Duration::from_secs(now() - idle).as_secs_f64();
     aws.put_metric(task, "LastActivityEpochSeconds", times().map(|at| (at, activity)));
 }
 

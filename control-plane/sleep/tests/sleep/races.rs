@@ -112,6 +112,35 @@ async fn a_kill_in_the_middle_of_sleep_is_not_undone() {
 }
 
 #[tokio::test]
+async fn a_wake_and_then_a_kill_in_the_middle_of_sleep_start_nothing() {
+    let aws = idle_for_an_hour().await;
+    let (wake, kill) = (function(&aws, "wake").await, function(&aws, "kill").await);
+    sleep_held_at(&aws, "UpdateService", 1, || async {
+        call(&wake).await;
+        call(&kill).await;
+    })
+    .await;
+    assert_eq!(aws.service().desired, 0);
+    assert_eq!(
+        aws.script().count("UpdateService"),
+        2,
+        "kill's and sleep's: nothing is given back"
+    );
+}
+
+#[tokio::test]
+async fn a_wake_does_not_excuse_a_start_that_failed() {
+    let aws = Aws::start().await;
+    let wake = function(&aws, "wake").await;
+    call(&wake).await;
+    aws.fail_task(&aws.newest_task().expect("made").id, "was unable to place a task");
+    aws.set_tag("fluidity:last-start", now() - 601);
+    let asked = || async { assert_eq!(call(&wake).await["state"], "failed") };
+    let answer = sleep_held_at(&aws, "DescribeServices", 2, asked).await;
+    assert_eq!((&answer["state"], aws.service().desired), (&json!("failed"), 0));
+}
+
+#[tokio::test]
 async fn a_kill_after_the_wake_that_sleep_gives_back_for_is_not_undone() {
     let aws = idle_for_an_hour().await;
     let (wake, kill) = (function(&aws, "wake").await, function(&aws, "kill").await);

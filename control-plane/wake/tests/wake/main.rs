@@ -1,5 +1,7 @@
 //! The real wake binary, driven as Lambda drives it, on the scripted AWS.
 
+#![allow(clippy::indexing_slicing, reason = "a test panics to fail")]
+
 mod failures;
 mod requests;
 mod states;

@@ -68,7 +68,7 @@ fn a_minute_is_finished_with_its_last_second() {
 
 #[test]
 fn missing_stale_or_senseless_metrics_are_unknown_and_not_idle() {
-    let activity = || minutes(&[(NOW - 3540) as f64; 5]);
+    let activity = || minutes(&[secs(NOW - 3540).as_secs_f64(); 5]);
     let stale = || -> Vec<Sample> {
         let shift = |sample: Sample| Sample {
             at: sample.at.minus(secs(600)),

@@ -1,0 +1,3 @@
+# refused: DL3007
+FROM debian:latest
+COPY fluidity /fluidity
