@@ -264,7 +264,7 @@ async fn as_one_byte_stream_a_shutdown_is_an_end() {
     assert_eq!(count.unwrap(), bytes.len());
     assert!(read == bytes);
     // One direction is over, the other lives.
-    server.write_all(b"back").await.unwrap();
+    within("a write", server.write_all(b"back")).await.unwrap();
     server.shutdown().await.unwrap();
     let mut back = String::new();
     within("an end", agent.read_to_string(&mut back)).await.unwrap();
