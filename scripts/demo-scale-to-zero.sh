@@ -89,7 +89,7 @@ build() {
 # One virtual environment, made again when what it should hold has changed. It is made beside its place and moved there
 # by its name in a link, so that an earlier, broken try and another demo that starts at this moment do no harm.
 install_python() {
-    local wanted made
+    local wanted
     command -v python3 >/dev/null || fail "python3 is missing"
     wanted=$(python3 -c 'import sys; print(sys.version)' && cat scripts/demo/requirements.txt)
     venv=$cache/demo-venv-$(cksum <<<"$wanted" | cut -d ' ' -f 1)

@@ -4,6 +4,7 @@ The emulator keeps ECS's books and runs no containers. `Runner` does that part: 
 process fluidity-server runs on this machine, under the id of the task that the emulator has in its books.
 """
 
+import datetime
 import json
 import os
 import pathlib
@@ -143,7 +144,7 @@ class Cloud:
             stderr=subprocess.STDOUT if command == "deploy" else subprocess.DEVNULL,
             text=True,
         )
-        printed, made, stack = [], 0, None
+        printed = []
         try:
             with log.open("a") as kept:
                 for line in process.stdout:
@@ -152,9 +153,7 @@ class Cloud:
                         continue
                     kept.write(line)
                     if found := re.match(r"  (fluidity-[a-z-]+): new$", line):
-                        stack, made = found[1], 0
-                        self.stage.say("deploy.sh", f"  stack {stack}")
-                    made += line.startswith("    + ")
+                        self.stage.say("deploy.sh", f"  stack {found[1]}")
             if process.wait() != 0:
                 raise Failed(f"scripts/deploy.sh {command} {environment} failed", log)
         finally:
@@ -213,6 +212,11 @@ class Watcher(threading.Thread):
         except Exception as error:  # whatever it is: the story asks for it
             if not self.over.is_set():
                 self.error = error
+        finally:
+            self.finish()
+
+    def finish(self):
+        """The last thing that the thread does."""
 
     def end(self):
         self.over.set()
@@ -246,7 +250,7 @@ class Runner(Watcher):
         if desired > 0 and not self.server:
             self._start()
         elif desired == 0 and self.server:
-            self.stop()
+            self.finish()
 
     def _start(self):
         tasks = self.ecs.list_tasks(cluster=NAMES["cluster"], serviceName=NAMES["service"])["taskArns"]
@@ -282,12 +286,50 @@ drain-grace: 3s
         self.started += 1
         self.stage.say("server", f"fluidity-server runs, process {server.pid}, UDP port {port}")
 
-    def stop(self):
-        server, self.server = self.server, None
-        if server:
-            code = server.stop()
-            self.exits.append(code)
-            self.stage.say("server", f"stopped by SIGTERM, exit code {code}")
+    def finish(self):
+        """The end of the task."""
+        if not self.server:
+            return
+        began = time.monotonic()
+        code = self.server.stop()
+        self.stage.say("server", f"stopped by SIGTERM after {time.monotonic() - began:.1f} s, exit code {code}")
+        self.exits.append(code)
+        self.server = None
+
+
+class Metrics(Watcher):
+    """Tells what the server has told CloudWatch, when it changes."""
+
+    def __init__(self, cloud):
+        super().__init__(1)
+        self.stage = cloud.stage
+        self.cloudwatch = cloud.client("cloudwatch")
+        self.newest = None
+        self.active = None
+
+    def look(self):
+        now = datetime.datetime.now(datetime.timezone.utc)
+        found = self.cloudwatch.get_metric_statistics(
+            Namespace="Fluidity",
+            MetricName="ActiveConnections",
+            Dimensions=[
+                {"Name": "ClusterName", "Value": NAMES["cluster"]},
+                {"Name": "ServiceName", "Value": NAMES["service"]},
+            ],
+            StartTime=now - datetime.timedelta(seconds=60),
+            EndTime=now + datetime.timedelta(seconds=10),
+            Period=10,
+            Statistics=["Maximum"],
+        )["Datapoints"]
+        if not found:
+            return
+        newest = max(found, key=lambda point: point["Timestamp"])
+        if self.newest == newest["Timestamp"]:
+            return
+        self.newest = newest["Timestamp"]
+        if self.active != newest["Maximum"]:
+            self.active = newest["Maximum"]
+            self.stage.say("cloudwatch", f"the server tells: ActiveConnections {self.active:.0f}")
 
 
 class Functions(Watcher):

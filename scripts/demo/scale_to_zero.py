@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from cloud import Cloud, Functions, Runner, Watcher
+from cloud import Cloud, Functions, Metrics, Runner, Watcher
 from stage import Failed, Stage, until
 
 
@@ -60,7 +60,7 @@ drain-grace: 3s
         elif state == "waking":
             text += ": a request waits, the control plane is asked for the server"
         elif state == "connected":
-            text += f" to {self.status['server']['address']}, where wake said it would be"
+            text += f" to {self.status['server']['address']}"
         self.stage.say("agent", text)
 
     def stop(self):
@@ -73,7 +73,7 @@ class Story:
 
     def __init__(self, stage):
         self.stage = stage
-        self.cloud = self.origin = self.runner = self.functions = self.agent = None
+        self.cloud = self.origin = self.runner = self.functions = self.metrics = self.agent = None
         self.pool = concurrent.futures.ThreadPoolExecutor(32)
         self.seen = []
 
@@ -112,8 +112,9 @@ class Story:
 
     def dormant(self):
         self.stage.heading("0. At rest: no server runs, the agent is dormant")
-        self.functions = Functions(self.cloud)
+        self.functions, self.metrics = Functions(self.cloud), Metrics(self.cloud)
         self.functions.start()
+        self.metrics.start()
         self.runner = Runner(self.cloud, self.target)
         self.runner.start()
         self.agent = Agent(self.stage, self.cloud)
@@ -230,7 +231,7 @@ Leave it alone for a minute or two and it sleeps; ask for something and it wakes
         for process in (self.cloud.emulator, self.origin):
             if process.ended() is not None:
                 raise Failed(f"the {process.name} has ended by itself", process.log)
-        for watcher in (self.runner, self.functions, self.agent):
+        for watcher in (self.runner, self.functions, self.metrics, self.agent):
             if watcher.error:
                 raise watcher.error if isinstance(watcher.error, Failed) else Failed(
                     f"{type(watcher).__name__.lower()}: {watcher.error!r}"
@@ -239,7 +240,10 @@ Leave it alone for a minute or two and it sleeps; ask for something and it wakes
 
     def request(self, path):
         """Through the proxy, on a connection of its own."""
-        return get(self.agent.proxy, f"http://{self.target}{path}", 90)
+        try:
+            return get(self.agent.proxy, f"http://{self.target}{path}", 90)
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"GET {path} through the proxy: {error!r}", self.agent.process.log) from error
 
     def end(self):
         """Everything in order: the agent first, so that nothing of it is cut; the emulator last."""
@@ -247,14 +251,12 @@ Leave it alone for a minute or two and it sleeps; ask for something and it wakes
             self.agent.stop()
             if self.runner.server and self.cloud.emulator.ended() is None:
                 # It has had the server killed, if it was the last: let that be seen.
-                deadline = time.monotonic() + 5
-                while self.runner.server and time.monotonic() < deadline:
+                deadline = time.monotonic() + 2
+                while self.runner.desired and time.monotonic() < deadline:
                     time.sleep(0.1)
-        for watcher in (self.runner, self.functions):
+        for watcher in (self.runner, self.functions, self.metrics):
             if watcher:
                 watcher.end()
-        if self.runner:
-            self.runner.stop()
         if self.origin:
             self.origin.stop()
         if self.cloud:

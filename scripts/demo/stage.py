@@ -4,14 +4,12 @@ Every process has a session of its own, so that the terminal's Ctrl-C is the dem
 becomes of it: in order where that can be, by the kernel where the demo itself is killed.
 """
 
-import ctypes
 import os
 import pathlib
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -51,7 +49,12 @@ class Stage:
 
     def _print(self, text):
         with self._printing:
-            print(text, flush=True)
+            try:
+                print(text, flush=True)
+            except BrokenPipeError:
+                # Nobody looks on any more: to the end, in order.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def write(self, name, text):
         path = self.dir / name
@@ -82,20 +85,19 @@ class Process:
         self.name, self.log = name, log
         with log.open("a") as out:
             self._process = subprocess.Popen(
-                [str(word) for word in command],
+                [*WITH_PARENT, *(str(word) for word in command)],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
             )
         self.pid = self._process.pid
 
     def ended(self):
         return self._process.poll()
 
-    def stop(self, patience=15):
+    def stop(self, patience=20):
         """In order, or in the end by force. Returns the exit code."""
         if self.ended() is None:
             self._process.terminate()
@@ -136,11 +138,5 @@ def free_port(kind=socket.SOCK_STREAM):
         return found.getsockname()[1]
 
 
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _end_with_parent():
-    # prctl(PR_SET_PDEATHSIG): for a demo that is killed. It goes by the thread that started the process, and the demo's
-    # threads end last.
-    if _LIBC:
-        _LIBC.prctl(1, signal.SIGKILL)
+# For a demo that is killed (Linux). It goes by the thread that started the process: who starts one has to outlive it.
+WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
