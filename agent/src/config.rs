@@ -7,16 +7,17 @@ mod keys;
 pub use control_plane::{ControlPlaneConfig, OnShutdown, Start};
 
 use control_plane::control_plane;
-use file::{File, HOUR, connect, limits, proxy_auth, quic};
+use file::{File, HOUR, connect, identity, limits, proxy_auth, quic};
 use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Layers, Resolved, Schema, SettingsError};
 use fluidity_daemon::units::HumanDuration;
 use fluidity_wire::Target;
+use fluidity_wire::tls::IdentitySource;
 use keys::KEYS;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Everything that can be set.
@@ -33,8 +34,8 @@ pub struct Config {
     pub server: Server,
     /// Who wakes it; without a control plane the server is always there.
     pub control_plane: Option<ControlPlaneConfig>,
-    /// The agent's files.
-    pub identity: IdentityPaths,
+    /// The agent's certificate and key, and the private CA.
+    pub identity: IdentitySource,
     /// Who may use the proxy; everyone who reaches it where this is not set.
     pub proxy_auth: Option<ProxyAuth>,
     /// How the tunnel is connected.
@@ -56,17 +57,6 @@ pub struct Server {
     pub address: Option<Target>,
     /// The name in its certificate.
     pub name: String,
-}
-
-/// PEM files.
-#[derive(Clone, Debug)]
-pub struct IdentityPaths {
-    /// The agent's certificate.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// The private CA.
-    pub ca: PathBuf,
 }
 
 /// Credentials that clients must send.
@@ -190,10 +180,6 @@ impl Settings {
         let Resolved {
             value: file, origins, ..
         } = self.0;
-        let path = |key: &str, path: Option<PathBuf>| {
-            let path = path.ok_or_else(|| origins.missing(key))?;
-            Ok::<_, SettingsError>(origins.relative(key, &path))
-        };
         let control_plane = control_plane(&file, &origins)?;
         if file.server.address.is_none() && control_plane.is_none() {
             return Err(origins.missing("server.address"));
@@ -209,11 +195,7 @@ impl Settings {
                 name: file.server.name,
             },
             control_plane,
-            identity: IdentityPaths {
-                certificate: path("identity.certificate", file.identity.certificate)?,
-                key: path("identity.key", file.identity.key)?,
-                ca: path("identity.ca", file.identity.ca)?,
-            },
+            identity: identity(file.identity, &origins)?,
             proxy_auth: proxy_auth(file.proxy_auth, &origins)?,
             connect: connect(&file.connect, &origins)?,
             quic: quic(&file.quic, &origins)?,

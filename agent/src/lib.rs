@@ -18,8 +18,8 @@ use anyhow::Context;
 use config::Config;
 use fluidity_daemon::admin::AdminServer;
 use fluidity_daemon::shutdown::Shutdown;
-use fluidity_daemon::{logs, ports};
-use fluidity_wire::tls::Identity;
+use fluidity_daemon::{hangup, logs, ports};
+use fluidity_wire::tls::reload::{Reloader, follow};
 use inbound::Inbound;
 use lifecycle::{Accounts, Lifecycle};
 use metrics::Metrics;
@@ -29,6 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -40,8 +41,9 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     for warning in warnings {
         warn!("{warning}");
     }
-    let paths = &config.identity;
-    let identity = Identity::load(&paths.certificate, &paths.key, &paths.ca)?;
+    // Looked at first: a change while it is loaded is not missed.
+    let reloader = Reloader::new(config.identity.clone());
+    let identity = config.identity.load()?;
     let listener = TcpListener::bind(config.listen)
         .await
         .with_context(|| format!("cannot listen on {} (listen)", config.listen))?;
@@ -63,6 +65,8 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     let closing = CancellationToken::new();
     let metrics = Arc::new(Metrics::default());
     let dialer = Arc::new(Dialer::new(&config, &identity)?);
+    metrics.identity(identity.not_after());
+    let renew = renew(reloader, dialer.clone(), metrics.clone())?;
     let life = config
         .control_plane
         .clone()
@@ -91,6 +95,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     });
     let inbound = Inbound::new(&config, tunnel, metrics, shutdown.clone());
 
+    let renew = tokio::spawn(renew);
     let supervisor = tokio::spawn(supervisor.run());
     let admin_address = admin.local_addr();
     let admin = tokio::spawn(admin.serve(pages, closing.clone()));
@@ -104,6 +109,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
 
     // Every session has ended, or was cut. Now the connection itself.
     grace.abort();
+    renew.abort();
     closing.cancel();
     let closed = async {
         // A task that panicked has said so.
@@ -119,6 +125,37 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     signals.abort();
     info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Follows the identity's files: the next connection uses what is new.
+fn renew(
+    reloader: Reloader,
+    dialer: Arc<Dialer>,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let told = Arc::new(Notify::new());
+    let hangups = hangup::listen(told.clone())?;
+    let follow = follow(reloader, told, move |new| {
+        let applied = new
+            .map_err(anyhow::Error::from)
+            .and_then(|identity| Ok(dialer.renew(&identity).map(|()| identity)?));
+        match applied {
+            Ok(identity) => {
+                metrics.identity(identity.not_after());
+                info!(
+                    subject = identity.subject(),
+                    "new identity: the next connection uses it, this one goes on"
+                );
+            }
+            Err(error) => warn!(error = %format!("{error:#}"), "the new identity is bad: the old one stays"),
+        }
+    });
+    Ok(async move {
+        tokio::select! {
+            () = hangups => {}
+            () = follow => {}
+        }
+    })
 }
 
 /// Cuts what still runs when the grace after a stop is over.

@@ -10,6 +10,7 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Counters and gauges of one agent.
 pub struct Metrics {
@@ -25,6 +26,7 @@ pub struct Metrics {
     clients: Gauge,
     connected: Gauge,
     reconnects: Counter,
+    identity: Gauge,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -63,6 +65,7 @@ impl Default for Metrics {
             clients: Gauge::default(),
             connected: Gauge::default(),
             reconnects: Counter::default(),
+            identity: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("bytes", "Bytes moved by sessions", metrics.bytes.clone());
@@ -98,6 +101,11 @@ impl Default for Metrics {
             "reconnects",
             "How often the tunnel was connected again",
             metrics.reconnects.clone(),
+        );
+        registry.register(
+            "identity_expires",
+            "When the certificate ends, in Unix time",
+            metrics.identity.clone(),
         );
         Self { registry, ..metrics }
     }
@@ -155,6 +163,13 @@ impl Metrics {
     /// A client's connection ended.
     pub fn client_went(&self) {
         self.clients.dec();
+    }
+
+    /// The certificate in use ends then.
+    pub fn identity(&self, not_after: SystemTime) {
+        let since = not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.identity
+            .set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// Sessions that run, and that were ever opened.

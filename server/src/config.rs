@@ -11,10 +11,11 @@ use crate::resolve::ResolverOptions;
 use file::File;
 use fluidity_daemon::logs::Log;
 use fluidity_daemon::settings::{Layers, Resolved, Schema, SettingsError};
+use fluidity_wire::tls::IdentitySource;
 use keys::KEYS;
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// Everything that can be set.
@@ -27,8 +28,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the admin pages listen.
     pub admin: SocketAddr,
-    /// The server's files.
-    pub identity: IdentityPaths,
+    /// The server's certificate and key, and the private CA.
+    pub identity: IdentitySource,
     /// Who may reach what.
     pub policy: Policy,
     /// How names are resolved.
@@ -47,17 +48,6 @@ pub struct Config {
     pub drain_grace: Duration,
     /// The log.
     pub log: Log,
-}
-
-/// PEM files.
-#[derive(Clone, Debug)]
-pub struct IdentityPaths {
-    /// The server's certificate.
-    pub certificate: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
-    /// The private CA.
-    pub ca: PathBuf,
 }
 
 /// What agents may take.

@@ -27,9 +27,10 @@ use connection::House;
 use dial::Dialer;
 use fluidity_daemon::admin::AdminServer;
 use fluidity_daemon::shutdown::Shutdown;
-use fluidity_daemon::{logs, ports};
-use fluidity_wire::quic::{QuicOptions, server_endpoint};
+use fluidity_daemon::{hangup, logs, ports};
+use fluidity_wire::quic::{QuicOptions, server_config, server_endpoint};
 use fluidity_wire::tls::Identity;
+use fluidity_wire::tls::reload::{Reloader, follow};
 use fluidity_wire::{CloseCode, Hello, LinkOptions};
 use metrics::Metrics;
 use quinn::Endpoint;
@@ -42,6 +43,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -55,12 +57,14 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     for warning in warnings {
         warn!("{warning}");
     }
-    let paths = &config.identity;
-    let identity = Identity::load(&paths.certificate, &paths.key, &paths.ca)?;
+    // Looked at first: a change while it is loaded is not missed.
+    let reloader = Reloader::new(config.identity.clone());
+    let identity = config.identity.load()?;
     let admin = AdminServer::bind(config.admin)
         .await
         .with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
-    let endpoint = bind(&config, &identity)?;
+    let options = quic_options(&config);
+    let endpoint = bind(&config, &identity, &options)?;
     let shutdown = Shutdown::default();
     // Before anyone is told that the server is there: a stop that comes early is orderly, too.
     let signals = tokio::spawn(shutdown.listen()?);
@@ -76,6 +80,8 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     let pages = Arc::new(Pages::new(house.clone()));
     let admin = tokio::spawn(admin.serve(pages, closing.clone()));
     info!(%quic, admin = %admin_address, subject = identity.subject(), "ready: serving agents");
+    house.services.metrics.identity(identity.not_after());
+    let renew = tokio::spawn(renew(reloader, endpoint.clone(), options, &house)?);
     let activity = config.activity.clone().map(|options| {
         let (roster, metrics) = (house.roster.clone(), house.services.metrics.clone());
         let activity = Activity::new(options, roster, metrics);
@@ -89,6 +95,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     }
 
     grace.abort();
+    renew.abort();
     endpoint.close(
         CloseCode::ShuttingDown.into(),
         CloseCode::ShuttingDown.name().as_bytes(),
@@ -110,23 +117,62 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     Ok(ExitCode::SUCCESS)
 }
 
-fn bind(config: &Config, identity: &Identity) -> anyhow::Result<Endpoint> {
-    let options = QuicOptions {
+/// Follows the identity's files: new handshakes use what is new, until the server takes no more of them.
+fn renew(
+    reloader: Reloader,
+    endpoint: Endpoint,
+    options: QuicOptions,
+    house: &House,
+) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
+    let told = Arc::new(Notify::new());
+    let hangups = hangup::listen(told.clone())?;
+    let metrics = house.services.metrics.clone();
+    let follow = follow(reloader, told, move |new| {
+        let applied = new.map_err(anyhow::Error::from).and_then(|identity| {
+            endpoint.set_server_config(Some(server_config(&identity, &options)?));
+            Ok(identity)
+        });
+        match applied {
+            Ok(identity) => {
+                metrics.identity(identity.not_after());
+                info!(
+                    subject = identity.subject(),
+                    "new identity: new handshakes use it, live sessions go on"
+                );
+            }
+            Err(error) => warn!(error = %format!("{error:#}"), "the new identity is bad: the old one stays"),
+        }
+    });
+    let draining = house.services.shutdown.draining.clone();
+    Ok(async move {
+        tokio::select! {
+            () = draining.cancelled() => {}
+            () = hangups => {}
+            () = follow => {}
+        }
+    })
+}
+
+fn quic_options(config: &Config) -> QuicOptions {
+    QuicOptions {
         idle_timeout: config.idle_timeout,
         // The agents' part: a server that asks would keep connections of sleeping laptops.
         keep_alive: None,
         // A session too many is told so, and does not wait for a stream.
         max_sessions: config.limits.sessions_per_agent.saturating_add(SPARE_STREAMS),
         pool: config.limits.window_memory,
-    };
-    let refused = match server_endpoint(config.listen, identity, &options) {
+    }
+}
+
+fn bind(config: &Config, identity: &Identity, options: &QuicOptions) -> anyhow::Result<Endpoint> {
+    let refused = match server_endpoint(config.listen, identity, options) {
         Ok(endpoint) => return Ok(endpoint),
         Err(refused) => refused,
     };
     // `[::]` is the default, and not every machine has IPv6.
     if config.listen.ip() == Ipv6Addr::UNSPECIFIED {
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.listen.port()));
-        if let Ok(endpoint) = server_endpoint(listen, identity, &options) {
+        if let Ok(endpoint) = server_endpoint(listen, identity, options) {
             warn!(%listen, "no IPv6 here: serving IPv4 only");
             return Ok(endpoint);
         }

@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Counters of one server. What is there at a moment is told by whoever knows it ([`Now`]).
 pub struct Metrics {
@@ -29,6 +29,7 @@ pub struct Metrics {
     sessions: Gauge,
     failing: Gauge,
     draining: Gauge,
+    identity: Gauge,
 }
 
 /// What is there at the moment.
@@ -87,6 +88,7 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             failing: Gauge::default(),
             draining: Gauge::default(),
+            identity: Gauge::default(),
         };
         let registry = metrics.register();
         Self { registry, ..metrics }
@@ -137,6 +139,12 @@ impl Metrics {
             "Targets that could not be reached last",
             failing,
         );
+        let identity = self.identity.clone();
+        all.register(
+            "identity_expires",
+            "When the certificate ends, in Unix time",
+            identity,
+        );
         let draining = self.draining.clone();
         all.register("draining", "1 while the server stops", draining);
         all
@@ -175,6 +183,13 @@ impl Metrics {
     /// A connection was not served.
     pub fn connection_rejected(&self, reason: &'static str) {
         self.rejected.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// The certificate in use ends then.
+    pub fn identity(&self, not_after: SystemTime) {
+        let since = not_after.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.identity
+            .set(i64::try_from(since.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// CloudWatch was told of activity.

@@ -5,8 +5,11 @@
 //! no 0-RTT: a handshake proves the identity as it is now. One crypto provider, aws-lc-rs, always named.
 
 mod agent;
+pub mod reload;
+mod source;
 
 pub use agent::{AgentId, PeerIdentityError};
+pub use source::{IdentitySource, Pem};
 
 use aws_lc_rs::{digest, hkdf};
 use rustls::client::Resumption;
@@ -124,22 +127,28 @@ impl Identity {
     /// A file that is missing or is not what it should be, a private key that others can read, a key of another
     /// certificate, a certificate whose time is not now.
     pub fn load(certificate: &Path, key: &Path, ca: &Path) -> Result<Self, IdentityError> {
-        let chain = certificates(certificate)?;
-        let (not_after, subject) = check_time(certificate, &chain)?;
-        let secret = private_key(key)?;
+        IdentitySource::files(certificate, key, ca).load()
+    }
+
+    fn from_source(source: &IdentitySource) -> Result<Self, IdentityError> {
+        let chain = certificates(&source.certificate)?;
+        let (not_after, subject) = check_time(source.certificate.name(), &chain)?;
+        let secret = private_key(&source.key)?;
         let signing = provider::default_provider()
             .key_provider
             .load_private_key(secret.clone_key())
-            .map_err(|_| IdentityError::Key { path: key.into() })?;
+            .map_err(|_| IdentityError::Key {
+                path: source.key.name().into(),
+            })?;
         let certified = CertifiedKey::new(chain, signing);
         certified.keys_match().map_err(|_| IdentityError::Mismatch {
-            certificate: certificate.into(),
-            key: key.into(),
+            certificate: source.certificate.name().into(),
+            key: source.key.name().into(),
         })?;
         Ok(Self {
             key: Arc::new(certified),
             secret: Arc::new(secret),
-            roots: Arc::new(roots(ca)?),
+            roots: Arc::new(roots(&source.ca)?),
             not_after,
             subject,
         })
@@ -236,22 +245,22 @@ fn cpu_has_aes() -> bool {
     return false;
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let pem = read(path)?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let bytes = pem.read()?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
         _ => Err(IdentityError::Pem {
-            path: path.into(),
+            path: pem.name().into(),
             what: "certificate",
         }),
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
-    let pem = read_private(path)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| IdentityError::Pem {
-        path: path.into(),
+fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    let bytes = pem.read_private()?;
+    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| IdentityError::Pem {
+        path: pem.name().into(),
         what: "private key",
     })
 }
@@ -284,9 +293,10 @@ pub fn read_private(path: &Path) -> Result<Vec<u8>, IdentityError> {
     Ok(bytes)
 }
 
-fn roots(path: &Path) -> Result<RootCertStore, IdentityError> {
+fn roots(pem: &Pem) -> Result<RootCertStore, IdentityError> {
+    let path = pem.name();
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    for certificate in certificates(pem)? {
         let (_, parsed) = X509Certificate::from_der(&certificate)
             .map_err(|_| IdentityError::Certificate { path: path.into() })?;
         if !parsed.is_ca() {
@@ -323,13 +333,6 @@ fn check_time(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(SystemTime, 
         UNIX_EPOCH + Duration::from_secs(seconds),
         leaf.subject().to_string(),
     ))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, IdentityError> {
-    std::fs::read(path).map_err(|source| IdentityError::Read {
-        path: path.into(),
-        source,
-    })
 }
 
 /// `expect` for what this build of the provider is known to support.

@@ -8,6 +8,7 @@ use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Origins, SettingsError};
 use fluidity_daemon::units::{ByteSize, HumanDuration};
 use fluidity_wire::Target;
+use fluidity_wire::tls::{IdentitySource, Pem};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -63,9 +64,12 @@ impl TryFrom<String> for ServerAddress {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct FileIdentity {
-    pub(super) certificate: Option<PathBuf>,
-    pub(super) key: Option<PathBuf>,
-    pub(super) ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    certificate_pem: Option<Secret>,
+    key: Option<PathBuf>,
+    key_pem: Option<Secret>,
+    ca: Option<PathBuf>,
+    ca_pem: Option<Secret>,
 }
 
 #[derive(Default, Deserialize)]
@@ -101,6 +105,42 @@ pub(super) struct FileLimits {
     pub(super) open_timeout: HumanDuration,
     pub(super) session_idle: HumanDuration,
     pub(super) window_memory: ByteSize,
+}
+
+pub(super) fn identity(file: FileIdentity, origins: &Origins) -> Result<IdentitySource, SettingsError> {
+    Ok(IdentitySource {
+        certificate: pem(
+            origins,
+            ["identity.certificate", "identity.certificate-pem"],
+            (file.certificate, file.certificate_pem),
+        )?,
+        key: pem(
+            origins,
+            ["identity.key", "identity.key-pem"],
+            (file.key, file.key_pem),
+        )?,
+        ca: pem(
+            origins,
+            ["identity.ca", "identity.ca-pem"],
+            (file.ca, file.ca_pem),
+        )?,
+    })
+}
+
+fn pem(
+    origins: &Origins,
+    [file, text]: [&str; 2],
+    set: (Option<PathBuf>, Option<Secret>),
+) -> Result<Pem, SettingsError> {
+    match set {
+        (Some(_), Some(_)) => Err(origins.error(text, format!("set {file} or {text}, not both"))),
+        (None, None) => Err(origins.missing(file)),
+        (Some(path), None) => Ok(Pem::File(origins.relative(file, &path))),
+        (None, Some(pem)) => Ok(Pem::Text {
+            name: text.into(),
+            text: pem.expose().to_owned(),
+        }),
+    }
 }
 
 pub(super) fn proxy_auth(file: FileProxyAuth, origins: &Origins) -> Result<Option<ProxyAuth>, SettingsError> {

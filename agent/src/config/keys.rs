@@ -113,6 +113,14 @@ pub(super) const KEYS: &[Key] = &[
     key("identity.key", Form::Text, "", "its private key, mode 0600"),
     key("identity.ca", Form::Text, "", "the private CA's certificate"),
     key(
+        "identity.certificate-pem",
+        Form::Secret,
+        "",
+        "the certificate itself, as a container's secret brings it; instead of the file",
+    ),
+    key("identity.key-pem", Form::Secret, "", "the private key itself"),
+    key("identity.ca-pem", Form::Secret, "", "the private CA itself"),
+    key(
         "proxy-auth.username",
         Form::Text,
         "",

@@ -1,6 +1,7 @@
 //! Configurations, good and bad, and the samples in `docs/samples`.
 
 use super::*;
+use fluidity_wire::tls::Pem;
 
 fn load(text: &str, env: &[(&str, &str)], flags: Flags) -> Result<Settings, SettingsError> {
     let path = std::env::temp_dir().join(format!(
@@ -27,10 +28,10 @@ fn every_sample_is_a_whole_configuration() {
         let settings = Settings::load(Some(&path), Flags::default(), []).unwrap();
         assert_eq!(settings.warnings(), [""; 0]);
         let config = settings.config().unwrap();
-        assert!(
-            config.identity.key.starts_with(path.parent().unwrap()),
-            "{sample}"
-        );
+        let Pem::File(key) = config.identity.key else {
+            panic!("{sample}")
+        };
+        assert!(key.starts_with(path.parent().unwrap()), "{sample}");
     }
 }
 
@@ -192,4 +193,35 @@ fn an_api_key_comes_from_a_file_that_others_cannot_read() {
     let error = key(0o644).unwrap_err().to_string();
     assert!(error.contains("can be read by others"), "{error}");
     std::fs::remove_file(&file).unwrap();
+}
+
+#[test]
+fn an_identity_comes_as_files_or_as_texts_and_texts_show_nowhere() {
+    let server = "server: { address: 'example.com:443' }\n";
+    let texts = [
+        ("FLUIDITY_IDENTITY_CERTIFICATE_PEM", "the certificate"),
+        ("FLUIDITY_IDENTITY_KEY_PEM", "hunter2"),
+        ("FLUIDITY_IDENTITY_CA_PEM", "the ca"),
+    ];
+    let settings = load(server, &texts, Flags::default()).unwrap();
+    assert!(!settings.render().contains("hunter2"));
+    let config = settings.config().unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    let error = config.identity.load().unwrap_err().to_string();
+    assert!(
+        error.starts_with("identity.certificate-pem holds no certificate"),
+        "{error}"
+    );
+    for (file, said) in [
+        (
+            SMALL,
+            "set identity.certificate or identity.certificate-pem, not both",
+        ),
+        (server, "`identity.key` is not set"),
+    ] {
+        let texts = [("FLUIDITY_IDENTITY_CERTIFICATE_PEM", "the certificate")];
+        let error = load(file, &texts, Flags::default()).and_then(Settings::config);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains(said), "{error}");
+    }
 }

@@ -28,7 +28,9 @@ pub struct Dialer {
     /// The name in its certificate.
     name: String,
     timeout: Duration,
-    config: quinn::ClientConfig,
+    /// What new connections are made with.
+    config: Mutex<quinn::ClientConfig>,
+    options: QuicOptions,
     link: LinkOptions,
     endpoints: Endpoints,
 }
@@ -113,13 +115,28 @@ impl Dialer {
             fixed: config.server.address.is_some(),
             name: config.server.name.clone(),
             timeout: config.connect.timeout,
-            config: quic::client_config(identity, &options)?,
+            config: Mutex::new(quic::client_config(identity, &options)?),
+            options,
             link: LinkOptions {
                 hello,
                 pool: config.limits.window_memory,
             },
             endpoints: Endpoints::default(),
         })
+    }
+
+    /// New connections are made with this identity from now on.
+    ///
+    /// # Errors
+    /// It does not suit QUIC.
+    pub fn renew(&self, identity: &Identity) -> Result<(), QuicError> {
+        let config = quic::client_config(identity, &self.options)?;
+        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    fn config(&self) -> quinn::ClientConfig {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where the server is, or was last; nobody may know yet.
@@ -212,7 +229,7 @@ impl Dialer {
     async fn attempt(self: Arc<Self>, address: SocketAddr) -> Result<Dialed, DialError> {
         debug!(%address, "connecting");
         let endpoint = self.endpoints.get(address.ip())?;
-        let connecting = endpoint.connect_with(self.config.clone(), address, &self.name)?;
+        let connecting = endpoint.connect_with(self.config(), address, &self.name)?;
         let connection = connecting.await.map_err(|error| explain(&error))?;
         let (link, driver) = Link::start(connection, self.link.clone());
         let mut driver: Driver = Box::pin(driver);

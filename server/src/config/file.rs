@@ -1,14 +1,16 @@
 //! The file as it is written, and its way to the typed configuration: what must be set is set, what has bounds is in them.
 
-use super::{Config, IdentityPaths, Limits};
+use super::{Config, Limits};
 use crate::activity::ActivityOptions;
 use crate::breaker::BreakerOptions;
 use crate::dial::DialOptions;
 use crate::policy::{DefaultAction, Policy, Rule};
 use crate::resolve::{NameServer, ResolverOptions};
 use fluidity_daemon::logs::Log;
+use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Origins, SettingsError};
 use fluidity_daemon::units::{ByteSize, HumanDuration};
+use fluidity_wire::tls::{IdentitySource, Pem};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,8 +39,11 @@ pub(super) struct File {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FileIdentity {
     certificate: Option<PathBuf>,
+    certificate_pem: Option<Secret>,
     key: Option<PathBuf>,
+    key_pem: Option<Secret>,
     ca: Option<PathBuf>,
+    ca_pem: Option<Secret>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,18 +107,10 @@ struct FileLimits {
 
 impl File {
     pub(super) fn config(self, origins: &Origins) -> Result<Config, SettingsError> {
-        let path = |key: &str, path: Option<PathBuf>| {
-            let path = path.ok_or_else(|| origins.missing(key))?;
-            Ok::<_, SettingsError>(origins.relative(key, &path))
-        };
         Ok(Config {
             listen: self.listen,
             admin: self.admin,
-            identity: IdentityPaths {
-                certificate: path("identity.certificate", self.identity.certificate)?,
-                key: path("identity.key", self.identity.key)?,
-                ca: path("identity.ca", self.identity.ca)?,
-            },
+            identity: identity(self.identity, origins)?,
             policy: Policy::new(self.policy.default, self.policy.allow, self.policy.deny),
             resolver: resolver(self.dns, origins)?,
             dial: dial(&self.dial, origins)?,
@@ -134,6 +131,42 @@ impl File {
             )?,
             log: self.log,
         })
+    }
+}
+
+fn identity(file: FileIdentity, origins: &Origins) -> Result<IdentitySource, SettingsError> {
+    Ok(IdentitySource {
+        certificate: pem(
+            origins,
+            ["identity.certificate", "identity.certificate-pem"],
+            (file.certificate, file.certificate_pem),
+        )?,
+        key: pem(
+            origins,
+            ["identity.key", "identity.key-pem"],
+            (file.key, file.key_pem),
+        )?,
+        ca: pem(
+            origins,
+            ["identity.ca", "identity.ca-pem"],
+            (file.ca, file.ca_pem),
+        )?,
+    })
+}
+
+fn pem(
+    origins: &Origins,
+    [file, text]: [&str; 2],
+    set: (Option<PathBuf>, Option<Secret>),
+) -> Result<Pem, SettingsError> {
+    match set {
+        (Some(_), Some(_)) => Err(origins.error(text, format!("set {file} or {text}, not both"))),
+        (None, None) => Err(origins.missing(file)),
+        (Some(path), None) => Ok(Pem::File(origins.relative(file, &path))),
+        (None, Some(pem)) => Ok(Pem::Text {
+            name: text.into(),
+            text: pem.expose().to_owned(),
+        }),
     }
 }
 

@@ -41,6 +41,14 @@ pub(super) const KEYS: &[Key] = &[
         "the private CA whose agents are served",
     ),
     key(
+        "identity.certificate-pem",
+        Form::Secret,
+        "",
+        "the certificate itself, as a container's secret brings it; instead of the file",
+    ),
+    key("identity.key-pem", Form::Secret, "", "the private key itself"),
+    key("identity.ca-pem", Form::Secret, "", "the private CA itself"),
+    key(
         "policy.default",
         Form::Text,
         "allow",

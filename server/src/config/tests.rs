@@ -1,6 +1,7 @@
 //! Configurations, good and bad, and the sample in `docs/samples`.
 
 use super::*;
+use fluidity_wire::tls::Pem;
 
 fn load(text: &str, env: &[(&str, &str)]) -> Result<Settings, SettingsError> {
     let path = std::env::temp_dir().join(format!(
@@ -23,7 +24,10 @@ fn the_sample_is_a_whole_configuration_and_names_every_key_with_its_default() {
     let settings = Settings::load(Some(&path), Flags::default(), []).unwrap();
     assert_eq!(settings.warnings(), [""; 0]);
     let config = settings.config().unwrap();
-    assert!(config.identity.key.starts_with(path.parent().unwrap()));
+    let Pem::File(key) = config.identity.key else {
+        panic!("a file")
+    };
+    assert!(key.starts_with(path.parent().unwrap()));
     let text = std::fs::read_to_string(path).unwrap();
     for key in SCHEMA.keys {
         let name = key.path.rsplit('.').next().unwrap();

@@ -3,6 +3,7 @@
 //! Nothing in here knows the protocol; `docs/adr/0006-daemon-crate.md` says why it is a crate of its own.
 
 pub mod admin;
+pub mod hangup;
 pub mod logs;
 pub mod ports;
 pub mod secret;

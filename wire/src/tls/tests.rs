@@ -7,6 +7,7 @@ use std::fs;
 mod files;
 mod handshake;
 mod names;
+mod reload;
 
 const SERVER: &str = "fluidity-server";
 

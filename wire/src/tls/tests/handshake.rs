@@ -84,7 +84,7 @@ fn an_agent_of_another_ca_is_refused() {
     let (ca, other) = (Authority::new(), Authority::new());
     let mut client = other.agent().client_config();
     // It trusts the server, but the server does not trust it.
-    let roots = roots(&ca.path("ca.pem")).unwrap();
+    let roots = roots(&Pem::File(ca.path("ca.pem"))).unwrap();
     let verifier =
         rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto_provider());
     client
@@ -129,12 +129,12 @@ impl rustls::client::ResolvesClientCert for NoCertificate {
 
 /// What an identity's owner would never present: `load` refuses it, so it is forced into the configuration.
 fn forced(ca: &Authority, name: &str) -> Arc<rustls::sign::SingleCertAndKey> {
-    let key = private_key(&ca.path(&format!("{name}.key"))).unwrap();
+    let key = private_key(&Pem::File(ca.path(&format!("{name}.key")))).unwrap();
     let key = provider::default_provider()
         .key_provider
         .load_private_key(key)
         .unwrap();
-    let chain = certificates(&ca.path(&format!("{name}.pem"))).unwrap();
+    let chain = certificates(&Pem::File(ca.path(&format!("{name}.pem")))).unwrap();
     Arc::new(rustls::sign::SingleCertAndKey::from(CertifiedKey::new(
         chain, key,
     )))

@@ -7,7 +7,7 @@ fn agents_are_named_by_exactly_one_uri() {
     let ca = Authority::new();
     let named = |names: Vec<SanType>| {
         ca.issue("agent", |params| params.subject_alt_names = names);
-        AgentId::from_peer_certificates(&certificates(&ca.path("agent.pem")).unwrap())
+        AgentId::from_peer_certificates(&certificates(&Pem::File(ca.path("agent.pem"))).unwrap())
     };
     assert_eq!(
         named(vec![uri("fluidity://agent/a-1.b_2")]).unwrap().as_str(),
