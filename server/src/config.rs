@@ -28,6 +28,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where the admin pages listen.
     pub admin: SocketAddr,
+    /// Where load balancers see whether it takes agents.
+    pub health: Option<SocketAddr>,
     /// The server's certificate and key, and the private CA.
     pub identity: IdentitySource,
     /// Who may reach what.

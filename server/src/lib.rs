@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod dial;
+pub mod health;
 pub mod metrics;
 pub mod policy;
 pub mod resolve;
@@ -43,6 +44,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -70,8 +72,17 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     let signals = tokio::spawn(shutdown.listen()?);
     let house = Arc::new(house(&config, shutdown.clone())?);
     let quic = endpoint.local_addr()?;
+    let health = match config.health {
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address} (health.listen)"))?,
+        ),
+        None => None,
+    };
     if let Some(path) = ports_file {
-        let bound = json!({ "quic": quic, "admin": admin.local_addr() });
+        let health = health.as_ref().and_then(|health| health.local_addr().ok());
+        let bound = json!({ "quic": quic, "admin": admin.local_addr(), "health": health });
         ports::write(path, &bound).with_context(|| format!("cannot write {}", path.display()))?;
     }
 
@@ -81,6 +92,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     let admin = tokio::spawn(admin.serve(pages, closing.clone()));
     info!(%quic, admin = %admin_address, subject = identity.subject(), "ready: serving agents");
     house.services.metrics.identity(identity.not_after());
+    let health = health.map(|listener| tokio::spawn(health::answer(listener, shutdown.draining.clone())));
     let renew = tokio::spawn(renew(reloader, endpoint.clone(), options, &house)?);
     let activity = config.activity.clone().map(|options| {
         let (roster, metrics) = (house.roster.clone(), house.services.metrics.clone());
@@ -103,8 +115,8 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     closing.cancel();
     let closed = async {
         endpoint.wait_idle().await;
-        if let Some(activity) = activity {
-            let _ = activity.await;
+        for task in [activity, health].into_iter().flatten() {
+            let _ = task.await;
         }
         // A task that panicked has said so.
         let _ = admin.await;

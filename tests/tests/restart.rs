@@ -235,6 +235,29 @@ async fn a_server_told_to_stop_finishes_what_runs_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn the_health_port_takes_connections_only_while_the_server_takes_agents() {
+    let origin = Origin::bind().await;
+    let stack = Setup::new()
+        .allow(origin.addr())
+        .server("health.listen", "127.0.0.1:0")
+        .start()
+        .await;
+    let health = stack.server.port("health");
+    let (mut client, mut upstream) = stack.tunnel(&origin).await;
+    assert_eq!(Peer::dial(health).await.discard().await.end, Ending::Eof);
+    stack.server.signal("TERM");
+    until(Duration::from_secs(5), "the port is closed", || async {
+        match tokio::net::TcpStream::connect(health).await {
+            Ok(_) => Err("it takes connections"),
+            Err(_) => Ok(()),
+        }
+    })
+    .await;
+    client.write("ping").await;
+    assert_eq!(upstream.read_exact(4).await, "ping");
+}
+
+#[tokio::test]
 async fn a_server_without_sessions_stops_at_once() {
     let origin = Origin::bind().await;
     let stack = Stack::for_origin(origin.addr()).await;

@@ -23,6 +23,8 @@ pub(super) struct File {
     listen: SocketAddr,
     pub(super) admin: SocketAddr,
     #[serde(default)]
+    health: FileHealth,
+    #[serde(default)]
     identity: FileIdentity,
     policy: FilePolicy,
     dns: FileDns,
@@ -33,6 +35,12 @@ pub(super) struct File {
     cloudwatch: FileCloudWatch,
     drain_grace: HumanDuration,
     log: Log,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct FileHealth {
+    listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -110,6 +118,7 @@ impl File {
         Ok(Config {
             listen: self.listen,
             admin: self.admin,
+            health: self.health.listen,
             identity: identity(self.identity, origins)?,
             policy: Policy::new(self.policy.default, self.policy.allow, self.policy.deny),
             resolver: resolver(self.dns, origins)?,

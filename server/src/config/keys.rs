@@ -28,6 +28,12 @@ pub(super) const KEYS: &[Key] = &[
         "where health, metrics and status listen; loopback only",
     ),
     key(
+        "health.listen",
+        Form::Text,
+        "",
+        "a TCP port that takes connections while the server takes agents, for load balancers",
+    ),
+    key(
         "identity.certificate",
         Form::Text,
         "",
