@@ -186,16 +186,18 @@ def test_termination_protection_is_set_where_the_file_asks_for_it(cloud):
         cloudformation.delete_stack(StackName="fluidity-prod-encryption")
 
 
-def test_a_failed_first_deployment_is_cleared_away_by_the_next(cloud, templates, tmp_path):
+def test_a_failed_first_deployment_says_why_and_is_cleared_away_by_the_next(cloud, templates, tmp_path):
     for file in templates.iterdir():
         (tmp_path / file.name).write_text(file.read_text())
     network = yaml.safe_load((templates / "network.yaml").read_text())
-    network["Resources"]["SubnetA"]["Properties"]["VpcId"] = "vpc-0000000000000dead"
+    # CloudFormation takes this for well formed, and cannot make it.
+    network["Resources"]["Broken"] = {"Type": "AWS::SSM::Parameter", "Properties": {"Type": "SecureString", "Value": "x"}}
     (tmp_path / "network.yaml").write_text(yaml.safe_dump(network, sort_keys=False, width=1000))
     failed = cloud.deploy_sh("deploy", "dev", "--yes", "--only", "network", FLUIDITY_TEMPLATES_DIR=str(tmp_path))
     assert failed.returncode == 1, failed.stderr
-    assert "ROLLBACK_COMPLETE" in failed.stderr and "SubnetA" in failed.stderr
-    cloud.deploy("dev", "--only", "network")
+    assert "ROLLBACK_COMPLETE" in failed.stderr and "Broken\t" in failed.stderr, failed.stderr
+    said = cloud.deploy("dev", "--only", "network")
+    assert "was never finished" in said
     assert cloud.stacks() == {"fluidity-dev-network": "CREATE_COMPLETE"}
 
 

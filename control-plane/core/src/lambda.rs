@@ -6,7 +6,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::logs;
 use crate::plane::Plane;
-use crate::request::{Call, Source};
+use crate::request::{Call, InvalidRequest, Source};
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde_json::{Value, json};
 use std::future::Future;
@@ -19,6 +19,8 @@ pub trait Function {
     const NAME: &'static str;
     /// How long it may take. Less than its limit in Lambda, and in API Gateway.
     const BUDGET: Duration;
+    /// Whether it can be asked how the service stands without doing anything.
+    const ANSWERS_STATUS: bool = false;
 
     /// Does the work once.
     fn call(plane: &Plane, call: &Call) -> impl Future<Output = Result<Answer, Error>> + Send;
@@ -72,6 +74,9 @@ async fn within<F: Function>(
     context: &Context,
 ) -> Result<Answer, Error> {
     let call = Call::parse(source, payload, &plane.config)?;
+    if call.status_only && !F::ANSWERS_STATUS {
+        return Err(InvalidRequest::StatusOnly.into());
+    }
     if let Some(reason) = &call.reason {
         tracing::info!(%reason, "called with a reason");
     }

@@ -19,3 +19,4 @@ pub mod metric;
 pub mod plane;
 pub mod request;
 pub mod service;
+pub mod status;

@@ -13,6 +13,8 @@ use serde_json::Value;
 pub struct Call {
     /// Why, in the caller's words: for the log.
     pub reason: Option<String>,
+    /// Nothing is to be changed, and nothing counts as activity.
+    pub status_only: bool,
 }
 
 /// Where a call comes from: it decides what the answer looks like.
@@ -50,6 +52,9 @@ pub enum InvalidRequest {
     /// Another service.
     #[error("serviceName is not the service of this function")]
     ForeignService,
+    /// `statusOnly`, to a function that would do something all the same.
+    #[error("only wake answers with the status only")]
+    StatusOnly,
     /// More than [`MAX_REASON`].
     #[error("reason is longer than {MAX_REASON} characters")]
     LongReason,
@@ -155,6 +160,8 @@ struct Fields {
     cluster_name: Option<String>,
     service_name: Option<String>,
     reason: Option<String>,
+    #[serde(default)]
+    status_only: bool,
 }
 
 impl Fields {
@@ -180,7 +187,10 @@ impl Fields {
         {
             return Err(InvalidRequest::LongReason);
         }
-        Ok(Call { reason: self.reason })
+        Ok(Call {
+            reason: self.reason,
+            status_only: self.status_only,
+        })
     }
 }
 

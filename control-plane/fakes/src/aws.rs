@@ -71,6 +71,11 @@ impl Aws {
         pairs.to_vec()
     }
 
+    /// What `ECS_CONTAINER_METADATA_URI_V4` says inside a task: `GET {uri}/task` answers with its ARN.
+    pub fn metadata_uri(&self, task: &str) -> String {
+        format!("{}/v4/{task}", self.url())
+    }
+
     /// Faults to come, and calls so far. Operations are named as AWS names them: `UpdateService`, `GetMetricData`, ….
     pub fn script(&self) -> &Script {
         &self.shared.script
@@ -225,6 +230,9 @@ struct Request {
 }
 
 async fn serve(shared: Arc<Shared>, asked: Asked) -> Answered {
+    if let Some(path) = asked.path.strip_prefix("/v4/") {
+        return Ok(ecs::metadata(&shared.world(), path));
+    }
     let request = match understand(&asked) {
         Ok(request) => request,
         Err(why) => return Ok(answer(400, "text/plain", why)),

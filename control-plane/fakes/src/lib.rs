@@ -29,7 +29,8 @@
 //! let mut desired = aws.desired();
 //! desired.wait_for(|count| *count == 1).await.unwrap();
 //! let task = aws.newest_task().expect("made when the count rose");
-//! // … start the server, with `task.id` as its task id, and `aws.environment()` for its metrics; then:
+//! // … start the server, with `aws.environment()` for its metrics, and for its task id
+//! // `ECS_CONTAINER_METADATA_URI_V4` set to `aws.metadata_uri(&task.id)`; then:
 //! aws.run_task(&task.id, IpAddr::V4(Ipv4Addr::LOCALHOST));
 //! desired.wait_for(|count| *count == 0).await.unwrap();
 //! // … end the server; then:

@@ -202,3 +202,19 @@ async fn a_function_that_takes_too_long_is_ended_and_the_next_call_gets_a_new_pr
         "{error:?}"
     );
 }
+
+#[tokio::test]
+async fn a_task_finds_its_own_id_in_its_metadata() {
+    let aws = Aws::start().await;
+    aws.set_desired(1);
+    let task = aws.newest_task().expect("made").id;
+    let url = format!("{}/task", aws.metadata_uri(&task));
+    let (status, body) = within(ask("GET", &url, None, "")).await.expect("an answer");
+    let arn = body["TaskARN"].as_str().expect("an ARN");
+    assert_eq!((status, arn.rsplit('/').next()), (200, Some(task.as_str())));
+    let unknown = format!("{}/task", aws.metadata_uri("nobody"));
+    assert_eq!(
+        within(ask("GET", &unknown, None, "")).await.expect("an answer").0,
+        404
+    );
+}

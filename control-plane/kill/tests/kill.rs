@@ -144,7 +144,12 @@ async fn a_kill_that_fails_says_so() {
 async fn bad_input_kills_nothing() {
     let (aws, lambda) = kill().await;
     running(&aws);
-    for body in ["{", r#"{"clusterName": "other"}"#, r#"{"force": true}"#] {
+    for body in [
+        "{",
+        r#"{"clusterName": "other"}"#,
+        r#"{"force": true}"#,
+        r#"{"statusOnly": true}"#,
+    ] {
         assert_eq!(post(&lambda, Some(body)).await.0, 400, "{body}");
     }
     assert_eq!(aws.service().desired, 1);

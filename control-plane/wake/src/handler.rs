@@ -10,7 +10,8 @@ use fluidity_control_plane::error::Error;
 use fluidity_control_plane::lambda::Function;
 use fluidity_control_plane::plane::Plane;
 use fluidity_control_plane::request::Call;
-use fluidity_control_plane::service::{Service, State, Task};
+use fluidity_control_plane::service::State;
+use fluidity_control_plane::status;
 use std::time::Duration;
 
 /// `POST /wake`.
@@ -21,7 +22,12 @@ impl Function for Wake {
     /// API Gateway gives up after 29 s, Lambda after 30 s.
     const BUDGET: Duration = Duration::from_secs(25);
 
-    async fn call(plane: &Plane, _: &Call) -> Result<Answer, Error> {
+    const ANSWERS_STATUS: bool = true;
+
+    async fn call(plane: &Plane, call: &Call) -> Result<Answer, Error> {
+        if call.status_only {
+            return status::read(plane).await;
+        }
         let ecs = &plane.aws.ecs;
         ecs.stamp(Stamp::Wake, plane.now()).await?;
         let service = ecs.describe().await?;
@@ -30,48 +36,6 @@ impl Function for Wake {
             let counts = ecs.set_desired(1).await?;
             return Ok(Answer::new(State::Starting, counts, "starting now"));
         }
-        progress(plane, &service, &ecs.tasks().await?).await
+        status::progress(plane, &service).await
     }
 }
-
-/// How far a service is that should run.
-async fn progress(plane: &Plane, service: &Service, tasks: &[Task]) -> Result<Answer, Error> {
-    let state = plane.state(service, tasks);
-    let mut answer = Answer::new(state, service.counts, message(plane, service, tasks, state));
-    if state != State::Running {
-        return Ok(answer);
-    }
-    // The server is up either way: without its address the agent still has the last one.
-    match plane.endpoint(tasks).await {
-        Ok(Some(endpoint)) => answer.endpoint = Some(endpoint),
-        Ok(None) => {
-            answer.retry_after = ADDRESS_POLL;
-            answer.message = "running, without a public address yet".to_owned();
-        }
-        Err(error) => {
-            tracing::warn!(%error, detail = error.detail, "the address cannot be read");
-            answer.retry_after = ADDRESS_POLL;
-            answer.message = format!("running, but its address is not known: {error}");
-        }
-    }
-    Ok(answer)
-}
-
-fn message(plane: &Plane, service: &Service, tasks: &[Task], state: State) -> String {
-    let waited = service
-        .waiting_since(tasks)
-        .map_or(0, |since| plane.now().since(since).as_secs());
-    let mut message = match state {
-        State::Running => return "running".to_owned(),
-        State::Failed => format!("not running after {waited} s"),
-        _ => format!("starting for {waited} s"),
-    };
-    if service.failed_attempts > 0 || state == State::Failed {
-        let event = service.latest_event.as_deref().unwrap_or("ECS says nothing");
-        message.push_str(&format!("; {} attempts failed; {event}", service.failed_attempts));
-    }
-    message
-}
-
-/// A task that runs gets its address within seconds.
-const ADDRESS_POLL: Duration = Duration::from_secs(2);

@@ -61,12 +61,25 @@ fn the_right_names_and_a_reason_are_taken() {
     let body = r#"{"clusterName": "fluidity", "serviceName": "fluidity-server", "reason": "lunch"}"#;
     let call = Call {
         reason: Some("lunch".to_owned()),
+        status_only: false,
     };
     assert_eq!(post(body), Ok(call.clone()));
     assert_eq!(parse(&serde_json::from_str(body).unwrap()), Ok(call.clone()));
     let mut event = events::proxy("POST", "wake", Some("eyJyZWFzb24iOiAibHVuY2gifQ=="));
     event["isBase64Encoded"] = json!(true);
     assert_eq!(parse(&event), Ok(call));
+}
+
+#[test]
+fn only_the_status_can_be_asked_for() {
+    for (body, wanted) in [
+        (r#"{"statusOnly": true}"#, true),
+        (r#"{"statusOnly": false}"#, false),
+        ("{}", false),
+    ] {
+        assert_eq!(post(body).unwrap().status_only, wanted, "{body}");
+    }
+    assert!(post(r#"{"statusOnly": "yes"}"#).is_err());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The adapters on the emulator's wire: as somebody else understands ECS, CloudWatch and EC2.
 
-use super::{aws_at, within};
+use crate::endpoint::{aws_at, within};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;

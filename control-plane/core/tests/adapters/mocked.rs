@@ -1,6 +1,6 @@
 //! What the SDK can answer, without any wire: errors, throttles, retries, and answers that make no sense.
 
-use super::{config, kind, short_retries};
+use crate::endpoint::{config, kind, short_retries};
 use aws_sdk_cloudwatch::operation::get_metric_data::GetMetricDataOutput;
 use aws_sdk_cloudwatch::types::{MetricDataResult, StatusCode};
 use aws_sdk_ecs::operation::describe_services::{DescribeServicesError, DescribeServicesOutput};

@@ -1,7 +1,7 @@
 //! The adapters on the scripted fake's wire: a task from PROVISIONING to its public address, and everything that can
 //! come back instead of an answer.
 
-use super::{aws_at, kind, within};
+use crate::endpoint::{aws_at, kind, within};
 use fluidity_control_plane::aws::Aws;
 use fluidity_control_plane::ecs::Stamp;
 use fluidity_control_plane::epoch::Epoch;

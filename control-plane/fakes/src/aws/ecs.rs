@@ -2,6 +2,10 @@
 
 use super::world::{Task, World};
 use super::{CLUSTER, REGION, Refusal, SERVICE};
+use crate::http;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Response;
 use serde_json::{Value, json};
 
 pub(super) fn answer(world: &mut World, operation: &str, input: &Value) -> Result<Value, Refusal> {
@@ -16,6 +20,31 @@ pub(super) fn answer(world: &mut World, operation: &str, input: &Value) -> Resul
         "DescribeTasks" => Ok(describe_tasks(world, input)),
         _ => Err(Refusal::new("UnknownOperationException")),
     }
+}
+
+/// The task metadata endpoint, version 4: `TASK/task`, unsigned.
+pub(super) fn metadata(world: &World, path: &str) -> Response<Full<Bytes>> {
+    let known = path
+        .strip_suffix("/task")
+        .and_then(|id| world.tasks().iter().find(|task| task.id == id));
+    match known {
+        Some(task) => http::answer(200, "application/json", metadata_of(task).to_string()),
+        None => http::answer(404, "text/plain", "no such task"),
+    }
+}
+
+fn metadata_of(task: &Task) -> Value {
+    json!({
+        "Cluster": CLUSTER,
+        "TaskARN": task_arn(task),
+        "Family": SERVICE,
+        "Revision": "1",
+        "ServiceName": SERVICE,
+        "DesiredStatus": "RUNNING",
+        "KnownStatus": task.status,
+        "LaunchType": "FARGATE",
+        "AvailabilityZone": format!("{REGION}a"),
+    })
 }
 
 fn describe_services(world: &World, input: &Value) -> Value {

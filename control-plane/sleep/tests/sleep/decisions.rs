@@ -1,6 +1,6 @@
 //! What sleep decides, and what it tells the schedule, the log and the alarms.
 
-use super::{ADDRESS, HOUR, idle_for_an_hour, publish_idle, running_for_an_hour, scheduled, sleep};
+use crate::scene::{ADDRESS, HOUR, idle_for_an_hour, publish_idle, running_for_an_hour, scheduled, sleep};
 use fluidity_fakes::aws::Aws;
 use fluidity_fakes::lambda::LambdaError;
 use fluidity_fakes::script::Fault;

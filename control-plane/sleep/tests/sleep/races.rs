@@ -1,6 +1,6 @@
 //! Sleep, wake and kill at the same moment: the real binaries, and calls to AWS that are held where it matters.
 
-use super::{ADDRESS, function, idle_for_an_hour, scheduled, sleep};
+use crate::scene::{ADDRESS, function, idle_for_an_hour, scheduled, sleep};
 use fluidity_fakes::aws::{Aws, Service};
 use fluidity_fakes::events;
 use fluidity_fakes::gateway::Gateway;
@@ -134,7 +134,9 @@ async fn a_wake_does_not_excuse_a_start_that_failed() {
     let wake = function(&aws, "wake").await;
     call(&wake).await;
     aws.fail_task(&aws.newest_task().expect("made").id, "was unable to place a task");
-    aws.set_tag("fluidity:last-start", now() - 601);
+    for key in ["fluidity:last-start", "fluidity:last-wake"] {
+        aws.set_tag(key, now() - 601);
+    }
     let asked = || async { assert_eq!(call(&wake).await["state"], "failed") };
     let answer = sleep_held_at(&aws, "DescribeServices", 2, asked).await;
     assert_eq!((&answer["state"], aws.service().desired), (&json!("failed"), 0));

@@ -122,11 +122,17 @@ async fn lambdas_own_deadline_is_never_reached() {
     let limit = Duration::from_secs(4);
     let lambda = Lambda::start_with_limit("wake", binary, &aws.environment(), limit).await;
     aws.script().always("DescribeServices", Fault::Hang);
+    let began = Instant::now();
     let answer: Value = lambda
         .invoke(events::proxy("POST", "wake", None))
         .await
         .expect("an answer, and no end by force");
     assert_eq!(answer["statusCode"], 504);
+    let took = began.elapsed();
+    assert!(
+        took < Duration::from_millis(3500),
+        "a second is kept back: {took:?}"
+    );
     let body: Value = serde_json::from_str(answer["body"].as_str().expect("a body")).expect("JSON");
     assert_eq!(
         (&body["error"], &body["retryable"]),

@@ -60,6 +60,36 @@ async fn a_wake_of_a_service_that_should_run_only_stamps() {
 }
 
 #[tokio::test]
+async fn the_status_alone_changes_nothing_and_counts_as_no_activity() {
+    let (aws, lambda) = wake(&[]).await;
+    let look = || post(&lambda, Some(r#"{"statusOnly": true}"#));
+    let reply = look().await;
+    assert_eq!((reply.status, &reply.body["state"]), (200, &json!("stopped")));
+    assert_eq!(
+        (&reply.body["message"], &reply.body["retryAfterSeconds"]),
+        (&json!("stopped"), &json!(0))
+    );
+
+    aws.set_desired(1);
+    assert_eq!(look().await.body["state"], "starting");
+    let id = aws.newest_task().expect("made").id;
+    aws.run_task(&id, ADDRESS);
+    assert_eq!(look().await.body["endpoint"]["address"], "203.0.113.9");
+    aws.set_desired(0);
+    let reply = look().await;
+    assert_eq!((reply.status, &reply.body["state"]), (202, &json!("draining")));
+    aws.remove_task(&id);
+    assert_eq!(look().await.body["state"], "stopped");
+
+    let operations = aws.script().operations();
+    assert!(
+        !operations
+            .iter()
+            .any(|operation| operation == "TagResource" || operation == "UpdateService")
+    );
+}
+
+#[tokio::test]
 async fn a_fleet_keeps_its_size() {
     let (aws, lambda) = wake(&[]).await;
     aws.set_desired(3);
