@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use tunnel::{Dialer, Supervisor, Tunnel};
@@ -101,10 +101,10 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     let admin = tokio::spawn(admin.serve(pages, closing.clone()));
     let accounts = accounts.map(|accounts| tokio::spawn(accounts.keep(closing.clone())));
     info!(%proxy, admin = %admin_address, subject = identity.subject(), "ready: proxy is listening");
-    let grace = tokio::spawn(cut_after(config.drain_grace, shutdown.clone()));
+    let grace = tokio::spawn(shutdown.clone().cut_after(config.drain_grace));
     tokio::select! {
         () = inbound.serve(listener, phase) => {}
-        () = overdue(&shutdown) => warn!("some sessions did not end in time"),
+        () = shutdown.overdue() => warn!("some sessions did not end in time"),
     }
 
     // Every session has ended, or was cut. Now the connection itself.
@@ -158,23 +158,5 @@ fn renew(
     })
 }
 
-/// Cuts what still runs when the grace after a stop is over.
-async fn cut_after(grace: Duration, shutdown: Shutdown) {
-    shutdown.draining.cancelled().await;
-    tokio::select! {
-        () = sleep(grace) => info!("the grace is over: cutting what still runs"),
-        () = shutdown.now.cancelled() => {}
-    }
-    shutdown.now.cancel();
-}
-
-/// Completes when what was cut should long have ended.
-async fn overdue(shutdown: &Shutdown) {
-    shutdown.now.cancelled().await;
-    sleep(CUT).await;
-}
-
-/// How long it may take to tell clients that they are cut.
-const CUT: Duration = Duration::from_secs(2);
 /// How long closing the connection may take, and stopping the server where that is due.
 const CLOSE: Duration = Duration::from_secs(3 + lifecycle::FAREWELL.as_secs());

@@ -46,7 +46,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -99,11 +99,11 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
         let activity = Activity::new(options, roster, metrics);
         tokio::spawn(activity.publish(shutdown.draining.clone()))
     });
-    let grace = tokio::spawn(cut_after(config.drain_grace, shutdown.clone()));
+    let grace = tokio::spawn(shutdown.clone().cut_after(config.drain_grace));
     let accept = accept::accept(endpoint.clone(), house, shutdown.draining.clone());
     tokio::select! {
         () = accept => {}
-        () = overdue(&shutdown) => warn!("some sessions did not end in time"),
+        () = shutdown.overdue() => warn!("some sessions did not end in time"),
     }
 
     grace.abort();
@@ -221,25 +221,7 @@ fn house(config: &Config, shutdown: Shutdown) -> anyhow::Result<House> {
     })
 }
 
-/// Cuts what still runs when the grace after a stop is over.
-async fn cut_after(grace: Duration, shutdown: Shutdown) {
-    shutdown.draining.cancelled().await;
-    tokio::select! {
-        () = sleep(grace) => info!("the grace is over: cutting what still runs"),
-        () = shutdown.now.cancelled() => {}
-    }
-    shutdown.now.cancel();
-}
-
-/// Completes when what was cut should long have ended.
-async fn overdue(shutdown: &Shutdown) {
-    shutdown.now.cancelled().await;
-    sleep(CUT).await;
-}
-
 /// Streams beyond an agent's sessions.
 const SPARE_STREAMS: u32 = 64;
-/// How long it may take to tell agents that their sessions are cut.
-const CUT: Duration = Duration::from_secs(2);
 /// How long closing the connections may take, and the last word to CloudWatch.
 const CLOSE: Duration = Duration::from_secs(10);

@@ -1,6 +1,8 @@
 //! Signals: the first asks for an orderly stop, the second for an immediate one.
 
 use std::io;
+use std::time::Duration;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// What a daemon watches to know that it is to stop.
@@ -13,6 +15,22 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
+    /// Cuts what still runs when the `grace` after a stop is over. Spawn it.
+    pub async fn cut_after(self, grace: Duration) {
+        self.draining.cancelled().await;
+        tokio::select! {
+            () = sleep(grace) => tracing::info!("the grace is over: cutting what still runs"),
+            () = self.now.cancelled() => {}
+        }
+        self.now.cancel();
+    }
+
+    /// Completes when what was cut should long have ended: whoever waits for it need not wait any longer.
+    pub async fn overdue(&self) {
+        self.now.cancelled().await;
+        sleep(CUT).await;
+    }
+
     /// Listens for SIGTERM and SIGINT (Ctrl-C elsewhere). The returned future is the listener: spawn it.
     pub fn listen(&self) -> io::Result<impl Future<Output = ()> + Send + use<>> {
         let mut signals = Signals::new()?;
@@ -70,11 +88,13 @@ impl Signals {
     }
 }
 
+/// How long it may take to tell peers that they are cut.
+const CUT: Duration = Duration::from_secs(2);
+
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
     use std::process::Command;
-    use std::time::Duration;
     use tokio::time::timeout;
 
     #[tokio::test]
