@@ -244,6 +244,24 @@ async fn an_origin_that_has_no_more_to_say_still_hears_everything() {
 }
 
 #[tokio::test]
+async fn the_last_bytes_reach_a_client_that_takes_its_time() {
+    let mut chain = Chain::with(Plan {
+        small_sockets: true,
+        ..Plan::default()
+    })
+    .await;
+    // Too many for the client's side of the connection, few enough for both sides.
+    let bytes = pattern(8_000);
+    chain.client.shutdown().await.unwrap();
+    put(&mut chain.origin, &bytes).await;
+    chain.origin.shutdown().await.unwrap();
+    assert_eq!(chain.agent.summary().await.end, RelayEnd::Finished);
+    // The relay and its socket are gone; the kernel still has some of the bytes.
+    let (read, end) = rest(&mut chain.client).await;
+    assert_eq!((read.len(), end), (bytes.len(), Ok(())));
+}
+
+#[tokio::test]
 async fn a_client_that_reads_nothing_lets_the_origin_write_only_so_much() {
     let mut chain = Chain::new().await;
     chain.greet().await;
