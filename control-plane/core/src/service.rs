@@ -158,10 +158,7 @@ impl Service {
         // ECS's clock and Lambda's may differ a little.
         let start = self.stamps.start.map(|start| start.minus(CLOCK_SKEW));
         tasks.ended.iter().filter(move |ended| {
-            ended.cause == Cause::Failure
-                && ended.ran < STAYED_UP
-                && ended.created > last_good
-                && ended.created >= start
+            ended.cause == Cause::Failure && ended.created > last_good && ended.created >= start
         })
     }
 }
