@@ -1,5 +1,5 @@
 //! The way to AWS: one configuration, one HTTP client, and a deadline on everything. A call is tried three times at most
-//! and takes [`OPERATION`] at most; a whole invocation has a deadline of its own above that (`lambda.rs`).
+//! and takes eight seconds at most; a whole invocation has a deadline of its own above that (`lambda.rs`).
 
 use crate::address::Addresses;
 use crate::cloudwatch::CloudWatch;

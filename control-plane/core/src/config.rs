@@ -83,7 +83,7 @@ impl Config {
             idle,
             lookback: settings.minutes("LOOKBACK_PERIOD_MINS", DEFAULT_LOOKBACK)?,
             max_unknown: settings.minutes("MAX_UNKNOWN_MINS", DEFAULT_MAX_UNKNOWN.max(idle))?,
-            start_timeout: settings.minutes("START_TIMEOUT_MINS", DEFAULT_START_TIMEOUT)?,
+            start_timeout: settings.start_timeout()?,
             period: settings.period()?,
         };
         settings.check(&thresholds)?;
@@ -168,6 +168,17 @@ impl Settings<'_> {
             .map(|exact| Duration::from_secs(exact.as_secs()))
             .filter(|duration| (MIN_DURATION..=MAX_DURATION).contains(duration));
         parsed.ok_or_else(|| invalid(variable, value, "minutes from 0.05 to 1440"))
+    }
+
+    fn start_timeout(&self) -> Result<Duration, ConfigError> {
+        let variable = "START_TIMEOUT_MINS";
+        let timeout = self.minutes(variable, DEFAULT_START_TIMEOUT)?;
+        if timeout > MAX_START_TIMEOUT {
+            let value = self.text(variable).unwrap_or_default();
+            let wanted = "at most 45 minutes: ECS forgets failed tasks after an hour";
+            return Err(invalid(variable, value, wanted));
+        }
+        Ok(timeout)
     }
 
     fn period(&self) -> Result<Duration, ConfigError> {
@@ -258,6 +269,7 @@ const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 const DEFAULT_PORT: u16 = 443;
 const DEFAULT_NAMESPACE: &str = "Fluidity";
 const MIN_DURATION: Duration = Duration::from_secs(3);
+const MAX_START_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);
 const LOOKBACK_PERIODS: u32 = 3;
 const MAX_NAME: usize = 255;

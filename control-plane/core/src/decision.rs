@@ -15,7 +15,7 @@ pub use verdict::{Alarm, Clock, Decision, Keep, Stop};
 
 use crate::epoch::Epoch;
 use crate::metric::{Reading, Sample, TaskMetrics};
-use crate::service::{Progress, Service, Task, TaskId};
+use crate::service::{CLOCK_SKEW, Service, Task, TaskId, Tasks};
 use std::time::Duration;
 
 /// Everything that the decision goes by.
@@ -25,8 +25,8 @@ pub struct Facts<'a> {
     pub now: Epoch,
     /// The service as just read.
     pub service: &'a Service,
-    /// The tasks that ECS means to keep.
-    pub tasks: &'a [Task],
+    /// Its tasks.
+    pub tasks: &'a Tasks,
     /// What CloudWatch said.
     pub metrics: &'a Reading,
     /// The limits.
@@ -60,7 +60,7 @@ pub fn decide(facts: &Facts<'_>) -> Decision {
     if facts.service.counts.desired == 0 {
         return Decision::Nothing;
     }
-    if !facts.any(Progress::Running) && facts.service.counts.running == 0 {
+    if facts.tasks.running().next().is_none() && facts.service.counts.running == 0 {
         return facts.start();
     }
     match facts.reason_to_keep() {
@@ -112,12 +112,7 @@ impl Facts<'_> {
 
     /// One runs, another is on its way.
     fn another_start(&self) -> Option<Keep> {
-        let since = self
-            .tasks
-            .iter()
-            .filter(|task| task.progress == Progress::Starting)
-            .filter_map(|task| task.created)
-            .max()?;
+        let since = self.tasks.starting().filter_map(|task| task.created).max()?;
         let (waited, limit) = (self.now.since(since), self.thresholds.start_timeout);
         (waited <= limit).then_some(Keep::Starting { waited, limit })
     }
@@ -133,7 +128,7 @@ impl Facts<'_> {
             .flat_map(|metrics| metrics.active.iter().chain(&metrics.last_activity))
             .map(|sample| sample.at);
         let wake = self.service.stamps.wake.into_iter();
-        let starts = self.running().filter_map(Task::since);
+        let starts = self.tasks.running().filter_map(Task::since);
         let clocks = wake
             .map(|at| (Clock::Wake, at))
             .chain(starts.map(|at| (Clock::Start, at)))
@@ -169,7 +164,7 @@ impl Facts<'_> {
     /// Nothing speaks for the server any more. It is idle if every task says so, else unknown.
     fn idle_or_unknown(&self) -> Decision {
         let silent = self.silent_tasks();
-        if silent.is_empty() && self.any(Progress::Running) {
+        if silent.is_empty() && self.tasks.running().next().is_some() {
             let idle = self.now.since(self.last_use().unwrap_or(self.now));
             return Decision::Stop(Stop::Idle {
                 idle,
@@ -188,7 +183,8 @@ impl Facts<'_> {
 
     /// The running tasks whose metrics do not prove that nobody is connected.
     fn silent_tasks(&self) -> Vec<&Task> {
-        self.running()
+        self.tasks
+            .running()
             .filter(|task| self.idle_periods(&task.id) < IDLE_PERIODS || !self.says_activity(&task.id))
             .collect()
     }
@@ -240,17 +236,7 @@ impl Facts<'_> {
     }
 
     fn newest_start(&self) -> Option<Epoch> {
-        self.running().filter_map(Task::since).max()
-    }
-
-    fn running(&self) -> impl Iterator<Item = &Task> {
-        self.tasks
-            .iter()
-            .filter(|task| task.progress == Progress::Running)
-    }
-
-    fn any(&self, progress: Progress) -> bool {
-        self.tasks.iter().any(|task| task.progress == progress)
+        self.tasks.running().filter_map(Task::since).max()
     }
 
     /// The metrics of the running tasks, and of no other.
@@ -260,7 +246,7 @@ impl Facts<'_> {
             Reading::Unreadable => &[],
         };
         read.iter()
-            .filter(|metrics| self.running().any(|task| task.id == metrics.task))
+            .filter(|metrics| self.tasks.running().any(|task| task.id == metrics.task))
     }
 
     fn read_of<'t>(&'t self, task: &'t TaskId) -> impl Iterator<Item = &'t TaskMetrics> {
@@ -283,6 +269,3 @@ impl Facts<'_> {
 
 /// So many fresh periods have to agree that nobody is connected.
 const IDLE_PERIODS: usize = 2;
-
-/// So far may the clocks of the server, of the functions and of AWS be apart: such a time counts as now.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);

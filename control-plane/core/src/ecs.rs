@@ -3,10 +3,11 @@
 use crate::config::{Config, Name};
 use crate::epoch::Epoch;
 use crate::error::{CallError, Error};
-use crate::service::{Counts, InterfaceId, Progress, Service, Stamps, Task, TaskId};
+use crate::service::{Cause, Counts, Ended, InterfaceId, Progress, Service, Stamps, Task, TaskId, Tasks};
 use aws_sdk_ecs::primitives::DateTime;
 use aws_sdk_ecs::types;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 /// The service in its cluster.
 #[derive(Clone, Debug)]
@@ -110,14 +111,32 @@ impl Ecs {
         Ok(counts(service))
     }
 
-    /// The tasks that ECS means to keep running. Those that are being stopped are not among them.
-    pub async fn tasks(&self) -> Result<Vec<Task>, Error> {
+    /// The tasks that ECS means to keep running, and, when none of them runs, those that have ended lately.
+    pub async fn tasks(&self) -> Result<Tasks, Error> {
+        let described = self.described(types::DesiredStatus::Running).await?;
+        let mut tasks = Tasks {
+            current: described
+                .iter()
+                // It may have been stopped between the two calls.
+                .filter(|task| task.desired_status() == Some("RUNNING"))
+                .filter_map(task)
+                .collect(),
+            ended: Vec::new(),
+        };
+        if tasks.running().next().is_none() {
+            let described = self.described(types::DesiredStatus::Stopped).await?;
+            tasks.ended = described.iter().filter_map(ended).collect();
+        }
+        Ok(tasks)
+    }
+
+    async fn described(&self, desired: types::DesiredStatus) -> Result<Vec<types::Task>, Error> {
         let listed = self
             .client
             .list_tasks()
             .cluster(self.cluster.as_str())
             .service_name(self.service.as_str())
-            .desired_status(types::DesiredStatus::Running)
+            .desired_status(desired)
             .max_results(MOST_TASKS)
             .send()
             .await
@@ -129,16 +148,11 @@ impl Ecs {
             .client
             .describe_tasks()
             .cluster(self.cluster.as_str())
-            .set_tasks(Some(listed.task_arns().to_vec()))
+            .set_tasks(listed.task_arns)
             .send()
             .await
             .map_err(|error| CallError::from_sdk("ecs:DescribeTasks", &error))?;
-        Ok(described
-            .tasks()
-            .iter()
-            .filter(|task| task.desired_status() == Some("RUNNING"))
-            .filter_map(task)
-            .collect())
+        Ok(described.tasks.unwrap_or_default())
     }
 
     async fn arn(&self) -> Result<&str, Error> {
@@ -167,7 +181,6 @@ impl From<&types::Service> for Service {
                 kill: stamp(Stamp::Kill),
             },
             deployment_changed: primary.and_then(|deployment| epoch(deployment.updated_at())),
-            failed_attempts: primary.map_or(0, |deployment| count(deployment.failed_tasks())),
             latest_event: service
                 .events()
                 .first()
@@ -214,6 +227,23 @@ fn task(task: &types::Task) -> Option<Task> {
         created: epoch(task.created_at()),
         started: epoch(task.started_at()),
         interface: interface.map(|id| InterfaceId(id.to_owned())),
+    })
+}
+
+/// `None` for a task that is still on its way out.
+fn ended(task: &types::Task) -> Option<Ended> {
+    let stopped = epoch(task.stopped_at())?;
+    let cause = match task.stop_code() {
+        Some(types::TaskStopCode::TaskFailedToStart | types::TaskStopCode::EssentialContainerExited) => {
+            Cause::Failure
+        }
+        _ => Cause::Order,
+    };
+    Some(Ended {
+        created: epoch(task.created_at()),
+        ran: epoch(task.started_at()).map_or(Duration::ZERO, |started| stopped.since(started)),
+        cause,
+        reason: task.stopped_reason().map(str::to_owned),
     })
 }
 

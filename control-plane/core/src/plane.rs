@@ -5,7 +5,7 @@ use crate::aws::{Aws, AwsError};
 use crate::config::{Config, ConfigError};
 use crate::epoch::Epoch;
 use crate::error::CallError;
-use crate::service::{Progress, Service, State, Task};
+use crate::service::{Service, State, Task, Tasks};
 
 /// One for each process.
 #[derive(Clone, Debug)]
@@ -46,17 +46,14 @@ impl Plane {
     }
 
     /// How the service stands.
-    pub fn state(&self, service: &Service, tasks: &[Task]) -> State {
+    pub fn state(&self, service: &Service, tasks: &Tasks) -> State {
         service.state(tasks, self.now(), self.config.thresholds.start_timeout)
     }
 
     /// Where to dial: the configured host, else the public address of the task that began to run last. `None` while no
     /// task runs, or none has an address yet.
-    pub async fn endpoint(&self, tasks: &[Task]) -> Result<Option<Endpoint>, CallError> {
-        let mut running: Vec<&Task> = tasks
-            .iter()
-            .filter(|task| task.progress == Progress::Running)
-            .collect();
+    pub async fn endpoint(&self, tasks: &Tasks) -> Result<Option<Endpoint>, CallError> {
+        let mut running: Vec<&Task> = tasks.running().collect();
         running.sort_by_key(|task| std::cmp::Reverse(task.since()));
         let at = |address: String| Endpoint {
             address,

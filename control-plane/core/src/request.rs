@@ -34,7 +34,7 @@ pub enum InvalidRequest {
     /// Only POST does anything.
     #[error("only POST is understood here")]
     Method,
-    /// More than [`MAX_BODY`].
+    /// More than fits.
     #[error("the body is longer than {MAX_BODY} bytes")]
     TooLong,
     /// Base64 that is none, or no text.
@@ -55,7 +55,7 @@ pub enum InvalidRequest {
     /// `statusOnly`, to a function that would do something all the same.
     #[error("only wake answers with the status only")]
     StatusOnly,
-    /// More than [`MAX_REASON`].
+    /// A reason that is an essay.
     #[error("reason is longer than {MAX_REASON} characters")]
     LongReason,
 }

@@ -15,8 +15,6 @@ pub struct Service {
     pub stamps: Stamps,
     /// When the current deployment last changed, which a new `desiredCount` does too.
     pub deployment_changed: Option<Epoch>,
-    /// How many tasks in a row failed to start.
-    pub failed_attempts: u32,
     /// What ECS last said about the service.
     pub latest_event: Option<String>,
 }
@@ -58,6 +56,37 @@ pub struct Task {
     pub interface: Option<InterfaceId>,
 }
 
+/// The service's tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// Those that ECS means to keep.
+    pub current: Vec<Task>,
+    /// Those that ended within about an hour, which is how long ECS remembers them. Read only when nothing runs.
+    pub ended: Vec<Ended>,
+}
+
+/// A task that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// When ECS made it.
+    pub created: Option<Epoch>,
+    /// How long it ran; zero when it never did.
+    pub ran: Duration,
+    /// Who ended it.
+    pub cause: Cause,
+    /// Why, in ECS's words.
+    pub reason: Option<String>,
+}
+
+/// Who ended a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It failed to start, or ended by itself.
+    Failure,
+    /// Somebody, or ECS, meant it to end.
+    Order,
+}
+
 /// How far a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -95,11 +124,11 @@ pub enum State {
 
 impl Service {
     /// The state at `now`. A start that takes longer than `start_timeout` has failed.
-    pub fn state(&self, tasks: &[Task], now: Epoch, start_timeout: Duration) -> State {
+    pub fn state(&self, tasks: &Tasks, now: Epoch, start_timeout: Duration) -> State {
         if self.counts.desired == 0 {
             return self.counts.state_at_zero();
         }
-        if tasks.iter().any(|task| task.progress == Progress::Running) {
+        if tasks.running().next().is_some() {
             return State::Running;
         }
         let overdue = self
@@ -108,20 +137,45 @@ impl Service {
         if overdue { State::Failed } else { State::Starting }
     }
 
-    /// Since when the service waits for its first running task: the wake that started it or, where it was started by
-    /// hand, its attempt. Once an attempt has failed, later ones count for nothing: ECS makes new ones for ever.
-    pub fn waiting_since(&self, tasks: &[Task]) -> Option<Epoch> {
-        let attempt = tasks
-            .iter()
-            .filter(|task| task.progress == Progress::Starting)
-            .filter_map(|task| task.created)
-            .min()
-            .or(self.deployment_changed);
-        if self.failed_attempts > 0 {
-            self.stamps.start.or(self.stamps.wake).or(attempt)
-        } else {
-            attempt.max(self.stamps.start).or(self.stamps.wake)
-        }
+    /// Since when the service waits for a task that runs and stays up: since the first of the attempts that failed, for
+    /// ECS makes new ones for ever. While none has failed: since the attempt, or the wake that started it if that came
+    /// later. Without any attempt nothing is billed, and ECS's last change of the service counts.
+    pub fn waiting_since(&self, tasks: &Tasks) -> Option<Epoch> {
+        let failed = self.failures(tasks).filter_map(|ended| ended.created).min();
+        let attempt = tasks.starting().filter_map(|task| task.created).min();
+        failed.or_else(|| {
+            attempt
+                .or(self.deployment_changed)
+                .max(self.stamps.start)
+                .or(self.stamps.wake)
+        })
+    }
+
+    /// The failed attempts of the present start: after the wake that began it, and after the last task that stayed up.
+    pub fn failures<'t>(&self, tasks: &'t Tasks) -> impl Iterator<Item = &'t Ended> + use<'t> {
+        let stayed_up = tasks.ended.iter().filter(|ended| ended.ran >= STAYED_UP);
+        let last_good = stayed_up.filter_map(|ended| ended.created).max();
+        // ECS's clock and Lambda's may differ a little.
+        let start = self.stamps.start.map(|start| start.minus(CLOCK_SKEW));
+        tasks.ended.iter().filter(move |ended| {
+            ended.cause == Cause::Failure && ended.created > last_good && ended.created >= start
+        })
+    }
+}
+
+impl Tasks {
+    /// Those that run.
+    pub fn running(&self) -> impl Iterator<Item = &Task> {
+        self.with(Progress::Running)
+    }
+
+    /// Those on their way there.
+    pub fn starting(&self) -> impl Iterator<Item = &Task> {
+        self.with(Progress::Starting)
+    }
+
+    fn with(&self, progress: Progress) -> impl Iterator<Item = &Task> {
+        self.current.iter().filter(move |task| task.progress == progress)
     }
 }
 
@@ -148,3 +202,9 @@ impl fmt::Display for TaskId {
         self.0.fmt(f)
     }
 }
+
+/// A task that ran for so long was no failed start, whatever ended it.
+const STAYED_UP: Duration = Duration::from_secs(120);
+
+/// So far may the clocks of the server, of the functions and of AWS be apart.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(60);

@@ -3,7 +3,7 @@
 use crate::answer::Answer;
 use crate::error::Error;
 use crate::plane::Plane;
-use crate::service::{Service, State, Task};
+use crate::service::{Service, State, Tasks};
 use std::time::Duration;
 
 /// Reads the service, and answers how it stands.
@@ -15,7 +15,7 @@ pub async fn read(plane: &Plane) -> Result<Answer, Error> {
 /// Answers how the service stands that was just read: with its tasks, where it should have some, and their address.
 pub async fn progress(plane: &Plane, service: &Service) -> Result<Answer, Error> {
     let tasks = match service.counts.desired {
-        0 => Vec::new(),
+        0 => Tasks::default(),
         _ => plane.aws.ecs.tasks().await?,
     };
     let state = plane.state(service, &tasks);
@@ -39,7 +39,7 @@ pub async fn progress(plane: &Plane, service: &Service) -> Result<Answer, Error>
     Ok(answer)
 }
 
-fn message(plane: &Plane, service: &Service, tasks: &[Task]) -> String {
+fn message(plane: &Plane, service: &Service, tasks: &Tasks) -> String {
     let waited = service
         .waiting_since(tasks)
         .map_or(0, |since| plane.now().since(since).as_secs());
@@ -51,9 +51,20 @@ fn message(plane: &Plane, service: &Service, tasks: &[Task]) -> String {
         State::Starting => format!("starting for {waited} s"),
         State::Failed => format!("not running after {waited} s"),
     };
-    if service.failed_attempts > 0 || state == State::Failed {
-        let event = service.latest_event.as_deref().unwrap_or("ECS says nothing");
-        message.push_str(&format!("; {} attempts failed; {event}", service.failed_attempts));
+    let mut failures: Vec<_> = service.failures(tasks).collect();
+    failures.sort_by_key(|ended| ended.created);
+    if let Some(last) = failures.last() {
+        let reason = last.reason.as_deref().unwrap_or("for no reason that ECS gives");
+        message.push_str(&format!(
+            "; {} attempts failed, the last: {reason}",
+            failures.len()
+        ));
+    } else if state == State::Failed {
+        let event = service
+            .latest_event
+            .as_deref()
+            .unwrap_or("ECS says nothing about it");
+        message.push_str(&format!("; {event}"));
     }
     message
 }

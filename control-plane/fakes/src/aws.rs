@@ -128,9 +128,7 @@ impl Aws {
 
     /// The task runs, and has since then.
     pub fn run_task_since(&self, id: &str, address: IpAddr, started: u64) {
-        let mut world = self.world();
-        world.failed_attempts = 0;
-        world.task(id).run(Some(address), started);
+        self.world().task(id).run(Some(address), started);
     }
 
     /// The task runs from now on, and has no public address.
@@ -138,14 +136,19 @@ impl Aws {
         self.world().task(id).run(None, crate::now());
     }
 
-    /// The task has ended. Where the service should have it, ECS makes a new one.
+    /// The task has ended. Where the service should have it, it has ended by itself, and ECS makes a new one.
     pub fn remove_task(&self, id: &str) {
-        self.world().remove(id, None);
+        self.world().remove(id, "Essential container in task exited");
     }
 
-    /// The task has ended before it ran; ECS makes a new one.
+    /// The same, with a reason of its own.
     pub fn fail_task(&self, id: &str, why: &str) {
-        self.world().remove(id, Some(why));
+        self.world().remove(id, why);
+    }
+
+    /// What ECS last said about the service.
+    pub fn set_event(&self, message: &str) {
+        self.world().latest_event = Some(message.to_owned());
     }
 
     /// Moves the time at which the task was made.

@@ -11,7 +11,7 @@ use fluidity_control_plane::lambda::Function;
 use fluidity_control_plane::metric::Reading;
 use fluidity_control_plane::plane::Plane;
 use fluidity_control_plane::request::Call;
-use fluidity_control_plane::service::{Counts, Progress, Service, State, Task, TaskId};
+use fluidity_control_plane::service::{Counts, Service, State, TaskId, Tasks};
 use std::time::Duration;
 
 /// Called by the schedule.
@@ -45,12 +45,8 @@ impl Function for Sleep {
 }
 
 /// What the running tasks have published. Without running tasks, CloudWatch has nothing to say.
-async fn metrics(plane: &Plane, tasks: &[Task]) -> Reading {
-    let running: Vec<TaskId> = tasks
-        .iter()
-        .filter(|task| task.progress == Progress::Running)
-        .map(|task| task.id.clone())
-        .collect();
+async fn metrics(plane: &Plane, tasks: &Tasks) -> Reading {
+    let running: Vec<TaskId> = tasks.running().map(|task| task.id.clone()).collect();
     if running.is_empty() {
         return Reading::Read(Vec::new());
     }

@@ -93,6 +93,7 @@ fn a_wrong_setting_is_told_its_variable_its_value_and_what_is_wanted() {
         ("LOOKBACK_PERIOD_MINS", "2.9", "three metric periods"),
         ("MAX_UNKNOWN_MINS", "14", "at least IDLE_THRESHOLD_MINS"),
         ("START_TIMEOUT_MINS", "1e9", "minutes from"),
+        ("START_TIMEOUT_MINS", "45.1", "at most 45 minutes"),
         ("METRIC_PERIOD_SECS", "45", "CloudWatch period"),
         ("SERVER_PORT", "0", "1 to 65535"),
         ("SERVER_PORT", "65536", "1 to 65535"),

@@ -1,7 +1,7 @@
 //! What holds for any facts at all.
 
 use super::*;
-use crate::service::{Counts, Stamps};
+use crate::service::{Cause, Counts, Ended, Progress, Stamps};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -12,7 +12,7 @@ const NOW: u64 = 1_800_000_020;
 #[derive(Clone, Debug)]
 struct Case {
     service: Service,
-    tasks: Vec<Task>,
+    tasks: Tasks,
     metrics: Reading,
     thresholds: Thresholds,
 }
@@ -29,9 +29,7 @@ impl Case {
     }
 
     fn runs(&self, task: &TaskId) -> bool {
-        self.tasks
-            .iter()
-            .any(|known| known.id == *task && known.progress == Progress::Running)
+        self.tasks.running().any(|known| known.id == *task)
     }
 
     fn read(&self) -> &[TaskMetrics] {
@@ -42,7 +40,7 @@ impl Case {
     }
 
     fn any_runs(&self) -> bool {
-        self.tasks.iter().any(|task| task.progress == Progress::Running)
+        self.tasks.running().next().is_some()
     }
 }
 
@@ -71,6 +69,16 @@ fn task() -> impl Strategy<Value = Task> {
             interface: None,
         },
     )
+}
+
+fn ended() -> impl Strategy<Value = Ended> {
+    let cause = prop_oneof![Just(Cause::Failure), Just(Cause::Order)];
+    (option::of(moment()), 0_u64..300, cause).prop_map(|(created, ran, cause)| Ended {
+        created,
+        ran: Duration::from_secs(ran),
+        cause,
+        reason: None,
+    })
 }
 
 fn sample(value: impl Strategy<Value = f64>) -> impl Strategy<Value = Sample> {
@@ -118,8 +126,8 @@ prop_compose! {
         counts in (0_u32..3, 0_u32..3, 0_u32..3),
         stamps in (option::of(moment()), option::of(moment()), option::of(moment())),
         deployment_changed in option::of(moment()),
-        failed_attempts in 0_u32..3,
-        tasks in vec(task(), 0..4),
+        current in vec(task(), 0..4),
+        ended in vec(ended(), 0..3),
         metrics in prop_oneof![
             9 => vec(metrics(), 0..4).prop_map(Reading::Read),
             1 => Just(Reading::Unreadable),
@@ -131,10 +139,9 @@ prop_compose! {
                 counts: Counts { desired: counts.0, running: counts.1, pending: counts.2 },
                 stamps: Stamps { wake: stamps.0, start: stamps.1, kill: stamps.2 },
                 deployment_changed,
-                failed_attempts,
                 latest_event: None,
             },
-            tasks,
+            tasks: Tasks { current, ended },
             metrics,
             thresholds,
         }
@@ -167,8 +174,7 @@ proptest! {
     fn a_running_service_is_never_stopped_within_the_threshold_of_its_newest_start(case in case()) {
         let recent = case
             .tasks
-            .iter()
-            .filter(|task| task.progress == Progress::Running)
+            .running()
             .filter_map(Task::since)
             .any(|start| Epoch::from_secs(NOW).since(start) <= case.thresholds.idle);
         prop_assert!(!(recent && matches!(case.decide(), Decision::Stop(_))));
@@ -183,7 +189,7 @@ proptest! {
     #[test]
     fn a_service_is_idle_only_when_each_running_task_says_so_twice(case in case()) {
         if matches!(case.decide(), Decision::Stop(Stop::Idle { .. })) {
-            for task in case.tasks.iter().filter(|task| task.progress == Progress::Running) {
+            for task in case.tasks.running() {
                 let zeros: usize = case
                     .read()
                     .iter()

@@ -4,7 +4,7 @@ mod metrics;
 mod start;
 
 use super::*;
-use crate::service::{Counts, Stamps};
+use crate::service::{Cause, Counts, Ended, Progress, Stamps};
 
 /// The moment of the decision: 20 s into a minute.
 const NOW: u64 = 1_800_000_020;
@@ -23,6 +23,7 @@ const LIMITS: Thresholds = Thresholds {
 struct Case {
     service: Service,
     tasks: Vec<Task>,
+    ended: Vec<Ended>,
     metrics: Reading,
     thresholds: Thresholds,
 }
@@ -42,10 +43,10 @@ impl Case {
                     kill: None,
                 },
                 deployment_changed: ago(3600),
-                failed_attempts: 0,
                 latest_event: None,
             },
             tasks: vec![running("new", 3550)],
+            ended: Vec::new(),
             metrics: Reading::Read(vec![silent_since("new", 3540)]),
             thresholds: LIMITS,
         }
@@ -75,7 +76,10 @@ impl Case {
         decide(&Facts {
             now: Epoch::from_secs(NOW),
             service: &self.service,
-            tasks: &self.tasks,
+            tasks: &Tasks {
+                current: self.tasks.clone(),
+                ended: self.ended.clone(),
+            },
             metrics: &self.metrics,
             thresholds: &self.thresholds,
         })
@@ -109,6 +113,16 @@ fn running(id: &str, since: u64) -> Task {
         created: ago(since + 30),
         started: ago(since),
         interface: None,
+    }
+}
+
+/// A task that was made so long ago and ended by itself, after running for so long.
+fn failed(created: u64, ran: u64) -> Ended {
+    Ended {
+        created: ago(created),
+        ran: secs(ran),
+        cause: Cause::Failure,
+        reason: None,
     }
 }
 

@@ -95,7 +95,7 @@ async fn task(aws: &Aws) -> TaskId {
     let began = Instant::now();
     loop {
         let tasks = within(aws.ecs.tasks()).await.expect("tasks");
-        if let Some(task) = tasks.first() {
+        if let Some(task) = tasks.current.first() {
             return task.id.clone();
         }
         assert!(began.elapsed() < Duration::from_secs(20), "no task in 20 s");

@@ -15,7 +15,7 @@ use fluidity_control_plane::cloudwatch::CloudWatch;
 use fluidity_control_plane::ecs::{Ecs, Stamp};
 use fluidity_control_plane::epoch::Epoch;
 use fluidity_control_plane::error::{CallErrorKind, Error};
-use fluidity_control_plane::service::{Counts, Stamps, TaskId};
+use fluidity_control_plane::service::{Counts, Stamps, TaskId, Tasks};
 
 const ARN: &str = "arn:aws:ecs:eu-central-1:1:service/fluidity/fluidity-server";
 
@@ -49,16 +49,15 @@ fn tag(key: &str, value: &str) -> Tag {
 }
 
 #[tokio::test]
-async fn a_service_is_read_with_its_counts_stamps_and_attempts() {
+async fn a_service_is_read_with_its_counts_and_stamps() {
     let rule = mock!(aws_sdk_ecs::Client::describe_services)
         .match_requests(|input| {
             input.cluster() == Some("fluidity") && input.services() == ["fluidity-server"]
         })
         .then_output(|| {
-            let deployment = |status: &str, failed: i32, at: i64| {
+            let deployment = |status: &str, at: i64| {
                 Deployment::builder()
                     .status(status)
-                    .failed_tasks(failed)
                     .updated_at(DateTime::from_secs(at))
                     .build()
             };
@@ -68,8 +67,8 @@ async fn a_service_is_read_with_its_counts_stamps_and_attempts() {
                     .tags(tag("fluidity:last-start", "1700000002"))
                     .tags(tag("somebody:else", "5"))
                     .tags(tag("fluidity:last-kill", "soon"))
-                    .deployments(deployment("ACTIVE", 9, 1))
-                    .deployments(deployment("PRIMARY", 2, 1_700_000_003))
+                    .deployments(deployment("ACTIVE", 1))
+                    .deployments(deployment("PRIMARY", 1_700_000_003))
                     .events(ServiceEvent::builder().message("the newest").build())
                     .events(ServiceEvent::builder().message("an older one").build())
                     .build(),
@@ -95,7 +94,6 @@ async fn a_service_is_read_with_its_counts_stamps_and_attempts() {
         "a stamp that is no time counts as missing"
     );
     assert_eq!(service.deployment_changed, Some(Epoch::from_secs(1_700_000_003)));
-    assert_eq!(service.failed_attempts, 2);
     assert_eq!(service.latest_event.as_deref(), Some("the newest"));
 }
 
@@ -286,7 +284,7 @@ async fn negative_counts_are_none() {
 #[tokio::test]
 async fn without_listed_tasks_none_is_described() {
     let rule = mock!(aws_sdk_ecs::Client::list_tasks).then_output(|| ListTasksOutput::builder().build());
-    assert_eq!(ecs(&[&rule]).tasks().await.unwrap(), []);
+    assert_eq!(ecs(&[&rule]).tasks().await.unwrap(), Tasks::default());
 }
 
 fn result(id: &str, status: StatusCode, times: &[i64], values: &[f64]) -> MetricDataResult {

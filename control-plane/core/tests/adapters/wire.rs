@@ -7,7 +7,7 @@ use fluidity_control_plane::ecs::Stamp;
 use fluidity_control_plane::epoch::Epoch;
 use fluidity_control_plane::error::{CallErrorKind, Error};
 use fluidity_control_plane::metric::{ACTIVE_CONNECTIONS, LAST_ACTIVITY};
-use fluidity_control_plane::service::{Counts, InterfaceId, Progress, Task, TaskId};
+use fluidity_control_plane::service::{Cause, Counts, InterfaceId, Progress, Task, TaskId, Tasks};
 use fluidity_fakes::aws::Aws as Fake;
 use fluidity_fakes::script::Fault;
 use std::net::{IpAddr, Ipv4Addr};
@@ -29,7 +29,7 @@ fn counts(desired: u32, running: u32, pending: u32) -> Counts {
 }
 
 async fn only_task(aws: &Aws) -> Task {
-    let mut tasks = aws.ecs.tasks().await.expect("tasks");
+    let mut tasks = aws.ecs.tasks().await.expect("tasks").current;
     assert_eq!(tasks.len(), 1);
     tasks.remove(0)
 }
@@ -38,7 +38,7 @@ async fn only_task(aws: &Aws) -> Task {
 async fn a_task_is_followed_from_provisioning_to_its_public_address() {
     let (fake, aws) = fake().await;
     assert_eq!(aws.ecs.describe().await.unwrap().counts, counts(0, 0, 0));
-    assert_eq!(aws.ecs.tasks().await.unwrap(), []);
+    assert_eq!(aws.ecs.tasks().await.unwrap(), Tasks::default());
 
     assert_eq!(aws.ecs.set_desired(1).await.unwrap(), counts(1, 0, 1));
     let id = fake.newest_task().unwrap().id;
@@ -64,10 +64,51 @@ async fn a_task_is_followed_from_provisioning_to_its_public_address() {
     assert_eq!(aws.ecs.describe().await.unwrap().counts, counts(1, 1, 0));
 
     assert_eq!(aws.ecs.set_desired(0).await.unwrap(), counts(0, 1, 0));
-    assert_eq!(aws.ecs.tasks().await.unwrap(), [], "it is being stopped");
+    assert_eq!(
+        aws.ecs.tasks().await.unwrap(),
+        Tasks::default(),
+        "it is being stopped"
+    );
     fake.remove_task(&id);
     assert_eq!(aws.ecs.describe().await.unwrap().counts, counts(0, 0, 0));
     assert_eq!(aws.addresses.public(&interface).await.unwrap(), None, "gone");
+}
+
+#[tokio::test]
+async fn tasks_that_ended_are_read_with_who_ended_them_and_only_while_none_runs() {
+    let (fake, aws) = fake().await;
+    fake.set_desired(1);
+    let newest = || fake.newest_task().unwrap().id;
+    fake.fail_task(&newest(), "CannotPullContainerError: no such image");
+    fake.run_task_since(&newest(), ADDRESS, fluidity_fakes::now() - 100);
+    fake.remove_task(&newest());
+    fake.set_desired(0);
+    fake.set_desired(1);
+    let tasks = aws.ecs.tasks().await.unwrap();
+    assert_eq!(tasks.current.len(), 1);
+    let ended: Vec<_> = tasks
+        .ended
+        .iter()
+        .map(|ended| {
+            (
+                ended.cause,
+                ended.ran.as_secs() / 100,
+                ended.reason.as_deref().unwrap_or(""),
+            )
+        })
+        .collect();
+    assert_eq!(
+        ended,
+        [
+            (Cause::Failure, 0, "CannotPullContainerError: no such image"),
+            (Cause::Failure, 1, "Essential container in task exited"),
+            (Cause::Order, 0, "Scaling activity initiated"),
+        ]
+    );
+    fake.run_task(&newest(), ADDRESS);
+    fake.script().forget_calls();
+    assert_eq!(aws.ecs.tasks().await.unwrap().ended, []);
+    assert_eq!(fake.script().operations(), ["ListTasks", "DescribeTasks"]);
 }
 
 #[tokio::test]
@@ -80,7 +121,7 @@ async fn a_task_that_is_stopped_between_the_two_calls_is_not_listed() {
     within(hold.reached()).await;
     fake.set_desired(0);
     hold.release();
-    assert_eq!(within(listing).await.unwrap().unwrap(), []);
+    assert_eq!(within(listing).await.unwrap().unwrap().current, []);
     assert_eq!(fake.tasks().len(), 1, "it is there, and ending");
 }
 

@@ -83,10 +83,12 @@ fn tag_resource(world: &mut World, input: &Value) -> Result<Value, Refusal> {
 }
 
 fn list_tasks(world: &World, input: &Value) -> Value {
-    let arns: Vec<_> = world
-        .tasks()
-        .iter()
-        .filter(|task| task.wanted && names(&input["serviceName"], SERVICE))
+    let stopped = input["desiredStatus"] == "STOPPED";
+    let tasks = world.tasks().iter().filter(|task| task.wanted != stopped);
+    let ended = world.ended().iter().filter(|_| stopped).map(|ended| &ended.task);
+    let arns: Vec<_> = tasks
+        .chain(ended)
+        .filter(|_| names(&input["serviceName"], SERVICE))
         .map(task_arn)
         .collect();
     json!({"taskArns": arns})
@@ -94,13 +96,19 @@ fn list_tasks(world: &World, input: &Value) -> Value {
 
 fn describe_tasks(world: &World, input: &Value) -> Value {
     let asked = input["tasks"].as_array().cloned().unwrap_or_default();
-    let tasks: Vec<_> = world
-        .tasks()
-        .iter()
-        .filter(|task| asked.contains(&json!(task_arn(task))))
-        .map(described)
-        .collect();
-    json!({"tasks": tasks, "failures": []})
+    let is_asked = |task: &Task| asked.contains(&json!(task_arn(task)));
+    let tasks = world.tasks().iter().filter(|task| is_asked(task)).map(described);
+    let ended = world.ended().iter().filter(|ended| is_asked(&ended.task));
+    let ended = ended.map(|ended| {
+        let mut described = described(&ended.task);
+        described["lastStatus"] = json!("STOPPED");
+        described["desiredStatus"] = json!("STOPPED");
+        described["stoppedAt"] = json!(ended.stopped);
+        described["stopCode"] = json!(ended.code);
+        described["stoppedReason"] = json!(ended.reason);
+        described
+    });
+    json!({"tasks": tasks.chain(ended).collect::<Vec<_>>(), "failures": []})
 }
 
 fn service(world: &World, with_tags: bool) -> Value {
@@ -125,7 +133,7 @@ fn service(world: &World, with_tags: bool) -> Value {
             "desiredCount": counts.desired,
             "runningCount": counts.running,
             "pendingCount": counts.pending,
-            "failedTasks": world.failed_attempts,
+            "failedTasks": 0,
             "createdAt": 1_700_000_000,
             "updatedAt": world.deployment_changed,
             "rolloutState": "COMPLETED",

@@ -33,6 +33,15 @@ pub struct Task {
     pub address: Option<IpAddr>,
 }
 
+/// A task that has ended, as ECS remembers it.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) task: Task,
+    pub(super) stopped: u64,
+    pub(super) code: &'static str,
+    pub(super) reason: String,
+}
+
 impl Task {
     pub(super) fn prepare(&mut self) {
         self.status = "PENDING";
@@ -63,7 +72,7 @@ pub(super) struct World {
     tags: Vec<(String, String)>,
     tasks: Vec<Task>,
     made: u32,
-    pub(super) failed_attempts: u32,
+    ended: Vec<Ended>,
     pub(super) latest_event: Option<String>,
     pub(super) deployment_changed: u64,
     metrics: HashMap<MetricKey, Vec<(u64, f64)>>,
@@ -119,15 +128,30 @@ impl World {
             .unwrap_or_else(|| panic!("no task {id}"))
     }
 
-    pub(super) fn remove(&mut self, id: &str, failed: Option<&str>) {
-        self.task(id);
+    pub(super) fn ended(&self) -> &[Ended] {
+        &self.ended
+    }
+
+    /// The task has ended: by order when the service should not have it, else by itself.
+    pub(super) fn remove(&mut self, id: &str, why: &str) {
+        let task = self.task(id).clone();
         self.tasks.retain(|task| task.id != id);
-        if let Some(why) = failed {
-            self.failed_attempts += 1;
-            self.latest_event = Some(format!("(service fluidity-server) {why}"));
-            self.deployment_changed = crate::now();
-        }
+        let code = match (task.wanted, task.started) {
+            (false, _) => "ServiceSchedulerInitiated",
+            (true, Some(_)) => "EssentialContainerExited",
+            (true, None) => "TaskFailedToStart",
+        };
+        self.end(task, code, why);
         self.settle();
+    }
+
+    fn end(&mut self, task: Task, code: &'static str, why: &str) {
+        self.ended.push(Ended {
+            task,
+            stopped: crate::now(),
+            code,
+            reason: why.to_owned(),
+        });
     }
 
     /// Makes the tasks that are missing, and gives up those that are too many, the oldest first. A task that has not run
@@ -143,7 +167,13 @@ impl World {
         {
             task.wanted = false;
         }
-        self.tasks.retain(|task| task.wanted || task.status == "RUNNING");
+        let (left, gone): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tasks)
+            .into_iter()
+            .partition(|task| task.wanted || task.status == "RUNNING");
+        self.tasks = left;
+        for task in gone {
+            self.end(task, "ServiceSchedulerInitiated", "Scaling activity initiated");
+        }
         for _ in wanted..desired {
             self.made += 1;
             self.tasks.push(Task {

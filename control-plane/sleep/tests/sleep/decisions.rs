@@ -1,6 +1,9 @@
 //! What sleep decides, and what it tells the schedule, the log and the alarms.
 
-use crate::scene::{ADDRESS, HOUR, idle_for_an_hour, publish_idle, running_for_an_hour, scheduled, sleep};
+use crate::scene::{
+    ADDRESS, HOUR, idle_for_an_hour, publish_idle, running_for_an_hour, scheduled, sleep,
+    start_that_fails_since,
+};
 use fluidity_fakes::aws::Aws;
 use fluidity_fakes::lambda::LambdaError;
 use fluidity_fakes::script::Fault;
@@ -181,8 +184,7 @@ async fn a_start_has_its_time_and_fails_after_it() {
     assert_eq!(aws.script().count("GetMetricData"), 0);
 
     // Every attempt fails, so the newest task is always young.
-    aws.set_tag("fluidity:last-start", now() - 601);
-    aws.fail_task(&aws.newest_task().expect("made").id, "was unable to place a task");
+    start_that_fails_since(&aws, 601);
     let answer = scheduled(&lambda).await;
     assert_eq!(answer["state"], "failed");
     assert_eq!(
@@ -199,11 +201,34 @@ async fn a_start_has_its_time_and_fails_after_it() {
 async fn those_who_keep_asking_do_not_excuse_a_start_that_failed() {
     let aws = Aws::start().await;
     aws.set_desired(1);
-    aws.fail_task(&aws.newest_task().expect("made").id, "was unable to place a task");
-    aws.set_tag("fluidity:last-start", now() - 601);
+    start_that_fails_since(&aws, 601);
     aws.set_tag("fluidity:last-wake", now());
     let answer = scheduled(&sleep(&aws).await).await;
     assert_eq!((&answer["state"], aws.service().desired), (&json!("failed"), 0));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_stay_up_is_stopped() {
+    let aws = Aws::start().await;
+    aws.set_desired(1);
+    let newest = || aws.newest_task().expect("made").id;
+    aws.set_tag("fluidity:last-start", now() - 700);
+    for ago in [650, 300] {
+        aws.set_task_created(&newest(), now() - ago);
+        aws.run_task_since(&newest(), ADDRESS, now() - 5);
+        aws.remove_task(&newest());
+    }
+    let answer = scheduled(&sleep(&aws).await).await;
+    assert_eq!(
+        (&answer["state"], &answer["alarm"]),
+        (&json!("failed"), &json!("never-ran"))
+    );
+    assert_eq!(
+        answer["decision"]["waitedSeconds"]
+            .as_u64()
+            .map(|waited| waited / 10),
+        Some(65)
+    );
 }
 
 #[tokio::test]

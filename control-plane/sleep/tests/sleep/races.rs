@@ -1,6 +1,6 @@
 //! Sleep, wake and kill at the same moment: the real binaries, and calls to AWS that are held where it matters.
 
-use crate::scene::{ADDRESS, function, idle_for_an_hour, scheduled, sleep};
+use crate::scene::{ADDRESS, function, idle_for_an_hour, scheduled, sleep, start_that_fails_since};
 use fluidity_fakes::aws::{Aws, Service};
 use fluidity_fakes::events;
 use fluidity_fakes::gateway::Gateway;
@@ -133,10 +133,8 @@ async fn a_wake_does_not_excuse_a_start_that_failed() {
     let aws = Aws::start().await;
     let wake = function(&aws, "wake").await;
     call(&wake).await;
-    aws.fail_task(&aws.newest_task().expect("made").id, "was unable to place a task");
-    for key in ["fluidity:last-start", "fluidity:last-wake"] {
-        aws.set_tag(key, now() - 601);
-    }
+    start_that_fails_since(&aws, 601);
+    aws.set_tag("fluidity:last-wake", now() - 601);
     let asked = || async { assert_eq!(call(&wake).await["state"], "failed") };
     let answer = sleep_held_at(&aws, "DescribeServices", 2, asked).await;
     assert_eq!((&answer["state"], aws.service().desired), (&json!("failed"), 0));

@@ -58,3 +58,11 @@ pub(crate) async fn idle_for_an_hour() -> Aws {
     publish_idle(&aws, &id, HOUR);
     aws
 }
+
+/// The service was woken so long ago, the attempt of that time has failed, and the next is on its way.
+pub(crate) fn start_that_fails_since(aws: &Aws, ago: u64) {
+    let task = aws.newest_task().expect("made").id;
+    aws.set_tag("fluidity:last-start", now() - ago);
+    aws.set_task_created(&task, now() - ago);
+    aws.fail_task(&task, "CannotPullContainerError");
+}

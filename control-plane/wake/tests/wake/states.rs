@@ -52,7 +52,13 @@ async fn a_wake_of_a_service_that_should_run_only_stamps() {
     assert_eq!((reply.status, &reply.body["state"]), (202, &json!("starting")));
     assert_eq!(
         aws.script().operations(),
-        ["TagResource", "DescribeServices", "ListTasks", "DescribeTasks"]
+        [
+            "TagResource",
+            "DescribeServices",
+            "ListTasks",
+            "DescribeTasks",
+            "ListTasks"
+        ]
     );
     assert_ne!(aws.tag("fluidity:last-wake").as_deref(), Some("5"));
     assert_eq!(aws.tag("fluidity:last-start").as_deref(), Some("6"));
@@ -183,28 +189,47 @@ async fn the_newest_of_several_tasks_is_answered_with() {
 async fn a_start_that_comes_to_nothing_is_failed_with_what_ecs_says() {
     let (aws, lambda) = wake(&[]).await;
     post(&lambda, None).await;
-    aws.fail_task(
-        &aws.newest_task().expect("made").id,
-        "was unable to pull the image",
-    );
+    let newest = || aws.newest_task().expect("made").id;
+    aws.fail_task(&newest(), "CannotPullContainerError: no such image");
     let reply = post(&lambda, None).await;
     assert_eq!(reply.body["state"], "starting", "it has time for another attempt");
     let message = reply.body["message"].as_str().expect("a message");
-    assert!(message.contains("1 attempts failed"), "{message}");
-    assert!(message.contains("was unable to pull the image"), "{message}");
+    assert!(
+        message.ends_with("; 1 attempts failed, the last: CannotPullContainerError: no such image"),
+        "{message}"
+    );
 
-    aws.set_tag("fluidity:last-start", now() - 601);
+    aws.set_tag("fluidity:last-start", now() - 602);
+    aws.set_task_created(&newest(), now() - 601);
+    aws.fail_task(&newest(), "CannotPullContainerError: still no such image");
     let reply = post(&lambda, None).await;
     assert_eq!((reply.status, &reply.body["state"]), (200, &json!("failed")));
     assert_eq!(reply.headers["retry-after"], "60");
     let message = reply.body["message"].as_str().expect("a message");
     assert!(message.starts_with("not running after 60"), "{message}");
+    assert!(message.contains("2 attempts failed"), "{message}");
 
-    aws.run_task(&aws.newest_task().expect("made").id, ADDRESS);
+    aws.run_task(&newest(), ADDRESS);
     assert_eq!(
         post(&lambda, None).await.body["state"],
         "running",
         "late, but there"
+    );
+}
+
+#[tokio::test]
+async fn a_start_without_any_attempt_is_failed_with_the_services_event() {
+    let (aws, lambda) = wake(&[]).await;
+    post(&lambda, None).await;
+    aws.set_tag("fluidity:last-start", now() - 601);
+    aws.set_task_created(&aws.newest_task().expect("made").id, now() - 601);
+    aws.set_event("(service fluidity-server) was unable to place a task");
+    let reply = post(&lambda, None).await;
+    assert_eq!(reply.body["state"], "failed");
+    let message = reply.body["message"].as_str().expect("a message");
+    assert!(
+        message.ends_with("; (service fluidity-server) was unable to place a task"),
+        "{message}"
     );
 }
 
