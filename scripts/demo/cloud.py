@@ -10,6 +10,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -72,6 +73,10 @@ class Cloud:
             AWS_SHARED_CREDENTIALS_FILE=os.devnull,
             PATH=f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         )
+        # AWS's own library reads it in this process, too.
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            del os.environ[name]
+        os.environ.update({name: value for name, value in self.environment.items() if name.startswith("AWS_")})
         self.emulator = stage.start(
             "emulator",
             [pathlib.Path(sys.executable).with_name("ministack")],
@@ -143,6 +148,7 @@ class Cloud:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if command == "deploy" else subprocess.DEVNULL,
             text=True,
+            start_new_session=True,
         )
         printed = []
         try:
@@ -158,7 +164,8 @@ class Cloud:
                 raise Failed(f"scripts/deploy.sh {command} {environment} failed", log)
         finally:
             if process.poll() is None:
-                process.terminate()
+                # With the aws tool that it waits for.
+                os.killpg(process.pid, signal.SIGTERM)
                 process.wait()
         return "".join(printed)
 
@@ -275,6 +282,8 @@ policy:
     - {{ cidr: 127.0.0.1/32, ports: [{self.origin.rsplit(":", 1)[-1]}] }}
 cloudwatch: {{ cluster-name: {NAMES["cluster"]}, service-name: {NAMES["service"]}, task-id: "{task}", period: 10s }}
 drain-grace: 3s
+# So that it stops soon, too, when an agent has just left half a handshake behind.
+quic: {{ idle-timeout: 4s }}
 """,
         )
         program = self.stage.bin_dir / "fluidity-server"

@@ -19,7 +19,8 @@ class Agent(Watcher):
     def __init__(self, stage, cloud):
         super().__init__(0.1)
         self.stage = stage
-        config = stage.write(
+        stage.write("api.key", cloud.api_key).chmod(0o600)
+        self.config = stage.write(
             "agent.yaml",
             f"""\
 # Written by scripts/demo-scale-to-zero.sh. docs/samples/agent.yaml has every key.
@@ -27,6 +28,7 @@ listen: 127.0.0.1:0
 admin: 127.0.0.1:0
 wake-endpoint: {cloud.api}/wake
 kill-endpoint: {cloud.api}/kill
+api-key-file: api.key
 start: on-demand
 idle-disconnect: 5s
 connection-retry-interval: 1s
@@ -40,8 +42,7 @@ drain-grace: 3s
         ports = stage.dir / "agent-ports.json"
         self.process = stage.start(
             "agent",
-            [stage.bin_dir / "fluidity", "run", "-c", config, "--ports-file", ports],
-            stage.environment(FLUIDITY_API_KEY=cloud.api_key),
+            [stage.bin_dir / "fluidity", "run", "-c", self.config, "--ports-file", ports],
         )
         found = json.loads(self.process.file(ports))
         self.proxy, self.admin = found["proxy"], found["admin"]
@@ -58,7 +59,7 @@ drain-grace: 3s
         if state == "dormant":
             text += ": there is no connection; the next request has the server woken"
         elif state == "waking":
-            text += ": a request waits, the control plane is asked for the server"
+            text += ": the control plane is asked for the server"
         elif state == "connected":
             text += f" to {self.status['server']['address']}"
         self.stage.say("agent", text)
@@ -196,15 +197,16 @@ class Story:
         self.step("killed", "at zero at once, without waiting for the schedule")
 
     def play(self):
-        agent = self.agent
+        agent, fluidity = self.agent, self.stage.bin_dir / "fluidity"
         self.stage.heading("Yours: this goes on until Ctrl-C")
         print(
             f"""
     curl --noproxy '' --proxy http://{agent.proxy} http://{self.target}/clock
-    {self.stage.bin_dir}/fluidity status --admin {agent.admin}
-    aws --endpoint-url {self.cloud.url} ecs describe-services --cluster fluidity-dev --services fluidity-dev-server
+    {fluidity} status --admin {agent.admin}
+    {fluidity} wake -c {agent.config}
+    {fluidity} kill -c {agent.config}
 
-Leave it alone for a minute or two and it sleeps; ask for something and it wakes.
+Leave it alone for two minutes and it sleeps; ask for something and it wakes.
 """,
             flush=True,
         )
