@@ -223,6 +223,13 @@ pub fn crypto_provider() -> Arc<CryptoProvider> {
         provider::cipher_suite::TLS13_AES_256_GCM_SHA384,
         provider::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
     ];
+    // Named, because the order of the defaults depends on what else is linked. The hybrid first: what is recorded today
+    // is not to be read by a quantum computer of tomorrow, and a connection pays for it once.
+    provider.kx_groups = vec![
+        provider::kx_group::X25519MLKEM768,
+        provider::kx_group::X25519,
+        provider::kx_group::SECP256R1,
+    ];
     if !cpu_has_aes() {
         provider.cipher_suites.rotate_right(1);
     }

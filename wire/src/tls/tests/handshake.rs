@@ -64,6 +64,8 @@ fn both_ends_of_one_ca_meet_and_the_server_knows_the_agent() {
     );
     let suite = met.client.negotiated_cipher_suite().unwrap().suite();
     assert_eq!(suite, crypto_provider().cipher_suites[0].suite());
+    let group = met.client.negotiated_key_exchange_group().unwrap().name();
+    assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
 }
 
 #[test]
