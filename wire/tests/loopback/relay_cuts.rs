@@ -268,8 +268,10 @@ async fn a_client_that_has_not_taken_everything_gets_no_last_words_in_between() 
     })
     .await;
     chain.pair.server.link.close(CloseCode::ShuttingDown);
-    assert_eq!(chain.agent.summary().await.end, RelayEnd::ConnectionLost);
+    let tunnel = chain.pair.agent.link.connection();
+    until("the agent knows", || tunnel.close_reason().is_some()).await;
     let (read, end) = rest(&mut chain.client).await;
     assert_eq!(end, Err(ErrorKind::ConnectionReset));
     assert!(bytes.starts_with(&read));
+    assert_eq!(chain.agent.summary().await.end, RelayEnd::ConnectionLost);
 }
