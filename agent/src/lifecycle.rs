@@ -98,15 +98,16 @@ impl Lifecycle {
     }
 
     fn hear(&self, answer: &Result<Answer, CallError>) {
-        let said = match answer {
-            Ok(answer) => Ok(answer.clone()),
-            Err(error) => Err(error.to_string()),
+        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = heard.take().and_then(|heard| heard.said.err());
+        let said = match (answer, before) {
+            (Ok(answer), _) => Ok(answer.clone()),
+            // What opened the breaker says more than that it is open.
+            (Err(CallError::BreakerOpen), Some(before)) => Err(before),
+            (Err(error), _) => Err(error.to_string()),
         };
-        let heard = Heard {
-            at: Instant::now(),
-            said,
-        };
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
+        let at = Instant::now();
+        *heard = Some(Heard { at, said });
     }
 }
 

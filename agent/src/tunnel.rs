@@ -52,10 +52,10 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// The tunnel did not come up in time.
-    #[error("there is no connection to the server ({state}){}", because(.last_error.as_deref()))]
+    #[error("there is no connection to the server ({}){}", .state.name(), because(.last_error.as_deref()))]
     NotConnected {
         /// How the tunnel stood.
-        state: &'static str,
+        state: State,
         /// What the last attempt ran into.
         last_error: Option<String>,
     },
@@ -198,7 +198,7 @@ impl Tunnel {
 
 fn not_connected(phase: &Phase) -> OpenError {
     OpenError::NotConnected {
-        state: phase.state.name(),
+        state: phase.state,
         last_error: phase.last_error.clone(),
     }
 }

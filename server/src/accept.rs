@@ -30,7 +30,7 @@ pub async fn accept(endpoint: Endpoint, house: Arc<House>, stop: CancellationTok
         let source = source(incoming.remote_address().ip());
         match handshakes.begin(source, incoming.remote_address_validated()) {
             Entrance::Open(place) => {
-                connections.spawn(enter(incoming, place, house.clone()));
+                connections.spawn(enter(incoming, place, house.clone(), stop.clone()));
             }
             Entrance::ProveAddress => {
                 // Refused only for an address that is proven, which is not asked for again.
@@ -48,7 +48,7 @@ pub async fn accept(endpoint: Endpoint, house: Arc<House>, stop: CancellationTok
     connections.wait().await;
 }
 
-async fn enter(incoming: Incoming, place: Handshake, house: Arc<House>) {
+async fn enter(incoming: Incoming, place: Handshake, house: Arc<House>, stop: CancellationToken) {
     let peer = incoming.remote_address();
     let metrics = &house.services.metrics;
     let connecting = match incoming.accept() {
@@ -58,7 +58,12 @@ async fn enter(incoming: Incoming, place: Handshake, house: Arc<House>) {
             return metrics.connection_rejected("handshake");
         }
     };
-    let connection = match timeout(HANDSHAKE, connecting).await {
+    let connected = tokio::select! {
+        connected = timeout(HANDSHAKE, connecting) => connected,
+        // Who is not in yet is not waited for.
+        () = stop.cancelled() => return metrics.connection_rejected("stopping"),
+    };
+    let connection = match connected {
         Ok(Ok(connection)) => connection,
         Ok(Err(error)) => {
             info!(peer.addr = %peer, %error, "handshake failed");

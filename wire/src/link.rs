@@ -256,12 +256,14 @@ fn encoded(reply: &Reply) -> Bytes {
     bytes.freeze()
 }
 
-/// What waits to be said on the control stream, and whom an answer concerns. Bounded by the number of sessions:
-/// a newer credit of a session takes the older one's place, and a session says `Abort` at most once.
+/// What waits to be said on the control stream, and whom an answer concerns. Bounded: a newer credit of a session takes
+/// the older one's place, and a connection on which too many messages wait is closed.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     state: Mutex<OutboxState>,
     filled: Notify,
+    /// More waits than a peer that reads its control stream lets wait.
+    full: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -274,7 +276,13 @@ struct OutboxState {
 
 impl Outbox {
     pub(crate) fn push(&self, message: Control) {
-        self.lock().messages.push_back(message);
+        let mut state = self.lock();
+        if state.messages.len() >= MOST_QUEUED {
+            self.full.notify_one();
+            return;
+        }
+        state.messages.push_back(message);
+        drop(state);
         self.filled.notify_one();
     }
 
@@ -322,6 +330,7 @@ async fn drive(connection: Connection, outbox: Arc<Outbox>, peer: watch::Sender<
         end = write_control(&connection, &outbox) => end,
         end = read_control(&connection, &outbox, &peer) => end,
         error = connection.closed() => error.into(),
+        () = outbox.full.notified() => LinkEnd::Protocol("the peer does not read its control stream".into()),
     };
     if let LinkEnd::Protocol(reason) = &end {
         debug!(reason, "closing the connection");
@@ -404,5 +413,31 @@ fn control_error(connection: &Connection, error: &ReadMessageError) -> LinkEnd {
     }
 }
 
+/// Messages that may wait for the control stream: an `Abort` outlives its session, and a peer that does not read would
+/// let them pile up.
+const MOST_QUEUED: usize = 16 * 1024;
 /// How long the peer may take to open its control stream and say `Hello`.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn regression_a_peer_that_does_not_read_its_control_stream_lets_a_bounded_number_wait() {
+        let outbox = Outbox::default();
+        for _ in 0..MOST_QUEUED {
+            outbox.push(Control::Goodbye);
+        }
+        assert!(
+            timeout(Duration::from_millis(10), outbox.full.notified())
+                .await
+                .is_err()
+        );
+        outbox.push(Control::Goodbye);
+        assert_eq!(outbox.lock().messages.len(), MOST_QUEUED);
+        timeout(Duration::from_secs(5), outbox.full.notified())
+            .await
+            .expect("the driver is told");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::body::ReplyBody;
 use super::head::HeadError;
-use crate::tunnel::OpenError;
+use crate::tunnel::{OpenError, State};
 use bytes::Bytes;
 use fluidity_wire::ReplyCode;
 use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
@@ -166,6 +166,14 @@ fn head(error: HeadError) -> Verdict {
 
 fn open(error: &OpenError) -> Verdict {
     match error {
+        OpenError::NotConnected {
+            state: State::Dormant | State::Waking,
+            ..
+        } => Verdict::later(
+            "proxy_internal_error",
+            "5",
+            "Try again in a moment; `fluidity status` tells more.",
+        ),
         OpenError::NotConnected { .. } => Verdict::later(
             "proxy_internal_error",
             "5",
@@ -331,7 +339,7 @@ mod tests {
             Refusal::Open(OpenError::TooManySessions),
             Refusal::Head(HeadError::TooManyClients),
             Refusal::Open(OpenError::NotConnected {
-                state: "connecting",
+                state: State::Connecting,
                 last_error: None,
             }),
         ] {

@@ -122,7 +122,10 @@ impl<'a> Summons<'a> {
         if self.said != said {
             warn!(error = said, "the server cannot be woken");
         }
-        self.said = said;
+        // What opened the breaker says more than that it is open.
+        if *error != CallError::BreakerOpen || self.said.is_empty() {
+            self.said = said;
+        }
         if self.round.is_none() && self.dialer.address().is_some() && error.may_pass() {
             self.round = Some(dial(&self.dialer));
         }

@@ -15,7 +15,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -337,7 +337,8 @@ impl Supervisor {
     fn retire(&self, link: Arc<Link>, mut driver: Driver) {
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
-            let mut look = interval(LOOK);
+            // Not at once: a request that has just been given the link is still to open its session.
+            let mut look = interval_at(Instant::now() + LOOK, LOOK);
             loop {
                 tokio::select! {
                     _ = &mut driver => return,

@@ -191,7 +191,7 @@ impl fmt::Display for Keep {
             Self::Starting { waited, limit } => {
                 write!(f, "starting for {}, may take {}", Said(waited), Said(limit))
             }
-            Self::Active { connections } => write!(f, "{connections} connections at once lately"),
+            Self::Active { connections } => write!(f, "{connections} sessions at once lately"),
             Self::Future { clock, ahead } => {
                 write!(f, "{clock} lies {} in the future; is a clock wrong?", Said(ahead))
             }
