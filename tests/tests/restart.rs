@@ -1,7 +1,8 @@
 //! Daemons that go and come back: the agent finds the server again by itself, and a stop is orderly.
 
 use fluidity_tests::{
-    Checker, Drained, Ending, Origin, Pattern, Peer, Setup, Stack, TestServer, until, within,
+    Checker, Drained, Ending, Origin, Pattern, Peer, Setup, Stack, TestAgent, TestPki, TestServer, until,
+    within,
 };
 use serde_json::Value;
 use std::time::Duration;
@@ -263,6 +264,26 @@ async fn a_server_without_sessions_stops_at_once() {
     let stack = Stack::for_origin(origin.addr()).await;
     stack.server.signal("TERM");
     let (exit, log) = stack.server.exit(Duration::from_secs(3)).await;
+    assert!(exit.status.success(), "{:?}\n{log}", exit.status);
+}
+
+#[tokio::test]
+async fn regression_handshakes_that_were_given_up_do_not_hold_a_stop_up() {
+    let pki = TestPki::new();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a UDP port");
+    let address = socket.local_addr().expect("a bound address");
+    let agent = TestAgent::start(&TestAgent::settings(&pki, address)).await;
+    // The agent tries several times; what it gives up, the server will have begun.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    drop(socket);
+    let mut settings = TestServer::settings(&pki);
+    settings.set("listen", address.to_string());
+    let server = TestServer::start(&settings).await;
+    agent.ready(Duration::from_secs(10)).await;
+    agent.signal("TERM");
+    agent.exit(Duration::from_secs(5)).await;
+    server.signal("TERM");
+    let (exit, log) = server.exit(Duration::from_secs(5)).await;
     assert!(exit.status.success(), "{:?}\n{log}", exit.status);
 }
 
