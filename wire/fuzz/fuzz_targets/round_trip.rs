@@ -4,7 +4,8 @@
 
 use fluidity_wire::codec::{self, MAX_DETAIL, split_message};
 use fluidity_wire::message::Control;
-use fluidity_wire::{Host, Kind, Open, Port, Reply, ReplyCode, ResetCode, Target};
+use fluidity_wire::tls::AgentId;
+use fluidity_wire::{Hello, Host, Kind, Open, Others, Port, Reply, ReplyCode, ResetCode, Target};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use std::net::IpAddr;
@@ -33,7 +34,19 @@ fuzz_target!(|input: Input<'_>| {
     let code = pick(ResetCode::ALL, input.reset);
     let deadline = Duration::from_millis(millis);
     let (credit, offset) = (Control::Credit { stream, limit }, limit);
+    let hello = Hello {
+        instance: stream,
+        software: "fuzz".into(),
+        max_sessions: u32::from(input.port),
+        uptime: Duration::from_secs(window),
+    };
+    let others = Others {
+        count: u32::from(input.port),
+        names: AgentId::parse(input.name).into_iter().collect(),
+    };
     let controls = [
+        Control::Hello(hello),
+        Control::Others(others),
         credit,
         Control::Abort { stream, offset, code },
         Control::Drain { deadline },
