@@ -445,3 +445,38 @@ async fn every_method_passes_and_bodiless_answers_have_no_body() {
         .await;
     assert_eq!(client.read_response().await.1, b"GET");
 }
+
+#[tokio::test]
+async fn regression_an_origin_that_closes_behind_its_answer_is_ended_in_order() {
+    let origin = Origin::bind().await;
+    let stack = Stack::for_origin(origin.addr()).await;
+    let host = origin.addr();
+    let mut client = stack.client().await;
+    client
+        .write(format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+        .await;
+    let mut upstream = origin.accept().await;
+    upstream.read_head().await;
+    upstream
+        .write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+        .await;
+    upstream.finish().await;
+    let (head, body) = client.read_response().await;
+    assert_eq!((head.status(), &body[..]), (200, &b"hi"[..]));
+    assert_eq!(upstream.discard().await.end, fluidity_tests::Ending::Eof);
+    fluidity_tests::until(
+        std::time::Duration::from_secs(5),
+        "the server tells its end",
+        || async {
+            let log = stack.server.log();
+            if log.contains("session ended") {
+                Ok(())
+            } else {
+                Err(log)
+            }
+        },
+    )
+    .await;
+    let log = stack.server.log();
+    assert!(log.contains("end=\"finished\""), "{log}");
+}
