@@ -9,12 +9,12 @@ use crate::policy::Policy;
 use crate::roster::{Full, Guest};
 use bytes::Bytes;
 use fluidity_daemon::shutdown::Shutdown;
-use fluidity_wire::relay::{NoTap, RelayOptions, relay};
+use fluidity_wire::relay::{NoTap, RelayOptions, linger_zero, relay};
 use fluidity_wire::{Incoming, Kind, Open, ReadMessageError, Reply, ReplyCode, ResetCode};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
@@ -108,13 +108,15 @@ impl Session {
         let began = Instant::now();
         let dialled = services.dialer.dial(&permit).await;
         let upstream = dialled.map_err(|error| Refusal::new(error.reply_code(), error.to_string()))?;
+        // Whatever becomes of the session before its own end, the target sees a reset; the relay's clean end takes this back.
+        linger_zero(&upstream, true);
         self.record.started(kind, began.elapsed());
         Ok(upstream)
     }
 
     async fn relay(&mut self, upstream: TcpStream, incoming: Incoming, cut: CancellationToken) {
-        // Not accepted, the agent went away meanwhile.
-        let Ok(halves) = incoming.accept().await else {
+        // Not accepted, the agent went away meanwhile, or does not take the answer.
+        let Ok(Ok(halves)) = timeout(GRACE, incoming.accept()).await else {
             return;
         };
         let options = RelayOptions {
@@ -194,5 +196,5 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// How long a refusal may take to arrive.
+/// How long an answer may take to go out, and a refusal to arrive.
 const GRACE: Duration = Duration::from_secs(5);
