@@ -10,7 +10,7 @@ mod fields;
 pub(crate) use fields::{varint, varint_len};
 
 use crate::code::{ReplyCode, ResetCode};
-use crate::message::{Control, Hello, Kind, Open, Others, Reply};
+use crate::message::{Control, Hello, Kind, Open, Others, Reply, TraceContext};
 use crate::target::{Host, Port, Target};
 use crate::tls::AgentId;
 use bytes::BufMut;
@@ -69,6 +69,9 @@ pub fn encode_open(open: &Open, out: &mut impl BufMut) {
         }
         fields.number(OPEN_PORT, u64::from(open.target.port.get()));
         fields.number(OPEN_WINDOW, open.window);
+        if let Some(TraceContext(context)) = &open.trace {
+            fields.bytes(OPEN_TRACE, context);
+        }
     });
 }
 
@@ -77,7 +80,7 @@ pub fn decode_open(kind: u64, body: &[u8]) -> Result<Open, DecodeError> {
     if kind != TYPE_OPEN {
         return Err(DecodeError::UnexpectedType(kind));
     }
-    let (mut session, mut host, mut port, mut window) = (None, None, None, None);
+    let (mut session, mut host, mut port, mut window, mut trace) = (None, None, None, None, None);
     for field in fields(body) {
         let (tag, value) = field?;
         match tag {
@@ -92,6 +95,7 @@ pub fn decode_open(kind: u64, body: &[u8]) -> Result<Open, DecodeError> {
                 port = Some(known.ok_or(DecodeError::UnknownValue(tag, number))?);
             }
             OPEN_WINDOW => window = Some(number(tag, value)?),
+            OPEN_TRACE => trace = Some(TraceContext(fixed::<25>(tag, value)?)),
             _ => unknown(tag)?,
         }
     }
@@ -102,6 +106,7 @@ pub fn decode_open(kind: u64, body: &[u8]) -> Result<Open, DecodeError> {
             port: port.ok_or(DecodeError::Missing(OPEN_PORT))?,
         },
         window: window.ok_or(DecodeError::Missing(OPEN_WINDOW))?,
+        trace,
     })
 }
 
@@ -347,6 +352,7 @@ const OPEN_V4: u64 = 0x05;
 const OPEN_V6: u64 = 0x07;
 const OPEN_PORT: u64 = 0x09;
 const OPEN_WINDOW: u64 = 0x0b;
+const OPEN_TRACE: u64 = 0x0c;
 const REPLY_CODE: u64 = 0x01;
 const REPLY_DETAIL: u64 = 0x02;
 const REPLY_WINDOW: u64 = 0x0b;

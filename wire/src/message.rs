@@ -30,6 +30,10 @@ impl Kind {
     }
 }
 
+/// Where a session's trace goes on (W3C Trace Context): trace id, parent id and flags, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext(pub [u8; 25]);
+
 /// The agent asks for a session; the first message on a bidirectional stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
@@ -39,6 +43,8 @@ pub struct Open {
     pub target: Target,
     /// How many bytes the server may send before the agent grants more; [`Link::open`](crate::link::Link::open) fills it in.
     pub window: u64,
+    /// Which span it belongs to, where the agent traces.
+    pub trace: Option<TraceContext>,
 }
 
 impl Open {
@@ -48,6 +54,7 @@ impl Open {
             kind,
             target,
             window: 0,
+            trace: None,
         }
     }
 }

@@ -5,7 +5,9 @@
 use fluidity_wire::codec::{self, MAX_DETAIL, split_message};
 use fluidity_wire::message::Control;
 use fluidity_wire::tls::AgentId;
-use fluidity_wire::{Hello, Host, Kind, Open, Others, Port, Reply, ReplyCode, ResetCode, Target};
+use fluidity_wire::{
+    Hello, Host, Kind, Open, Others, Port, Reply, ReplyCode, ResetCode, Target, TraceContext,
+};
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use std::net::IpAddr;
@@ -21,6 +23,7 @@ struct Input<'a> {
     detail: &'a str,
     reset: u8,
     numbers: [u64; 4],
+    trace: Option<[u8; 25]>,
 }
 
 fuzz_target!(|input: Input<'_>| {
@@ -30,6 +33,7 @@ fuzz_target!(|input: Input<'_>| {
     let target = Target { host, port };
     let mut open = Open::new(pick(Kind::ALL, input.kind), target);
     open.window = window;
+    open.trace = input.trace.map(TraceContext);
     let mut reply = Reply::refusal(pick(ReplyCode::ALL, input.code), input.detail);
     let code = pick(ResetCode::ALL, input.reset);
     let deadline = Duration::from_millis(millis);

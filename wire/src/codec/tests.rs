@@ -76,6 +76,7 @@ fn one_of_each() -> Vec<Message> {
             kind: Kind::Http,
             target: Target::parse(target).unwrap(),
             window: 300_000,
+            trace: Some(TraceContext([7; 25])),
         })
     };
     let (stream, limit, offset, code) = (8, 70_000, 5, ResetCode::Internal);

@@ -133,13 +133,17 @@ fn check_varint(vector: &Vector) {
 /// A message as the document writes it.
 fn describe(message: &Message) -> String {
     match message {
-        Message::Open(open) => format!(
-            "open kind={} host={} port={} window={}",
-            open.kind.name(),
-            open.target.host,
-            open.target.port,
-            open.window
-        ),
+        Message::Open(open) => {
+            let trace = open.trace.map(|trace| format!(" trace={}", hex(&trace.0)));
+            format!(
+                "open kind={} host={} port={} window={}{}",
+                open.kind.name(),
+                open.target.host,
+                open.target.port,
+                open.window,
+                trace.unwrap_or_default()
+            )
+        }
         Message::Reply(reply) => format!(
             "reply code={} window={} detail={:?}",
             reply.code, reply.window, reply.detail
@@ -243,7 +247,15 @@ fn the_types_and_tags_of_the_document_are_those_of_the_code() {
         (
             TYPE_OPEN,
             "Open",
-            vec![OPEN_KIND, OPEN_NAME, OPEN_V4, OPEN_V6, OPEN_PORT, OPEN_WINDOW],
+            vec![
+                OPEN_KIND,
+                OPEN_NAME,
+                OPEN_V4,
+                OPEN_V6,
+                OPEN_PORT,
+                OPEN_WINDOW,
+                OPEN_TRACE,
+            ],
         ),
         (TYPE_REPLY, "Reply", vec![REPLY_CODE, REPLY_DETAIL, REPLY_WINDOW]),
         (

@@ -38,9 +38,14 @@ fn host() -> impl Strategy<Value = Host> {
 
 fn open() -> impl Strategy<Value = Message> {
     let port = (1..=u16::MAX).prop_map(|port| Port::new(port).unwrap());
-    (select(Kind::ALL), host(), port, number()).prop_map(|(kind, host, port, window)| {
-        let target = Target { host, port };
-        Message::Open(Open { kind, target, window })
+    let trace = proptest::option::of(any::<[u8; 25]>().prop_map(TraceContext));
+    (select(Kind::ALL), host(), port, number(), trace).prop_map(|(kind, host, port, window, trace)| {
+        Message::Open(Open {
+            kind,
+            target: Target { host, port },
+            window,
+            trace,
+        })
     })
 }
 

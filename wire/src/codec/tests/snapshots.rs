@@ -11,7 +11,28 @@ fn is(message: Message, bytes: &[u8]) {
 
 fn open(kind: Kind, target: &str, window: u64) -> Message {
     let target = Target::parse(target).unwrap();
-    Message::Open(Open { kind, target, window })
+    Message::Open(Open {
+        window,
+        ..Open::new(kind, target)
+    })
+}
+
+#[test]
+fn open_with_a_trace() {
+    let mut context = [0; 25];
+    context[0] = 0xff;
+    context[24] = 1;
+    let Message::Open(open) = open(Kind::Http, "192.0.2.255:1", 0x3f) else {
+        unreachable!("an open was made")
+    };
+    is(
+        Message::Open(Open {
+            trace: Some(TraceContext(context)),
+            ..open
+        }),
+        b"\x01\x2a\x01\x01\x02\x05\x04\xc0\x00\x02\xff\x09\x01\x01\x0b\x01\x3f\
+          \x0c\x19\xff\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01",
+    );
 }
 
 #[test]
