@@ -7,8 +7,8 @@ usage() {
 Usage: scripts/check-structure.sh [rules|keys|write-keys]
 
   rules   (default) needs no build:
-            * agent -> {daemon, wire} <- server; wire and daemon do not know each other; the tests know all
-            * the Lambdas -> control-plane/core; fakes are for tests alone
+            * agent -> {daemon, trace, wire} <- server; those three do not know each other; the tests know all
+            * the Lambdas -> control-plane/core -> trace; fakes are for tests alone
             * one crypto provider (aws-lc-rs); no crate that deny.toml bans, on any platform we build for
             * main.rs at most 60 lines, no file over 500 (a warning from 450), each file says what it is for
             * no vague file names, bare QUIC streams only in wire, no unbounded channels, statuses only in reply.rs
@@ -64,9 +64,10 @@ violation() {
 dependency_direction() {
     may_depend fluidity-wire ""
     may_depend fluidity-daemon ""
-    may_depend fluidity-agent "fluidity-daemon fluidity-wire"
-    may_depend fluidity-server "fluidity-daemon fluidity-wire"
-    may_depend fluidity-control-plane "fluidity-fakes"
+    may_depend fluidity-trace ""
+    may_depend fluidity-agent "fluidity-daemon fluidity-trace fluidity-wire"
+    may_depend fluidity-server "fluidity-daemon fluidity-trace fluidity-wire"
+    may_depend fluidity-control-plane "fluidity-fakes fluidity-trace"
     may_depend fluidity-wake "fluidity-control-plane fluidity-fakes"
     may_depend fluidity-sleep "fluidity-control-plane fluidity-fakes"
     may_depend fluidity-kill "fluidity-control-plane fluidity-fakes"

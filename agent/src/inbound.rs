@@ -28,6 +28,7 @@ use body::ReplyBody;
 use client::ClientIo;
 use exchange::{Arrival, SharedExchange};
 use fluidity_daemon::shutdown::Shutdown;
+use fluidity_trace::{Span, TraceParent};
 use head::{Form, HeadError, HeadLimits};
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -82,6 +83,13 @@ struct Service {
 }
 
 type Request = http::Request<Incoming>;
+
+/// A request that was let in.
+struct Admitted<'a> {
+    request: Request,
+    /// From the request to the answer's head.
+    span: &'a Span,
+}
 
 impl Inbound {
     /// Prepares the proxy over a tunnel. `shutdown.draining` takes no new clients, `shutdown.now` cuts the old ones.
@@ -239,17 +247,19 @@ impl Service {
     async fn answer(&self, request: Request) -> Response<ReplyBody> {
         self.proxy.metrics.request();
         let connect = request.method() == Method::CONNECT;
+        let mut span = traced(&request);
         let arrival = match self.exchange.take() {
             Some(arrival) => arrival,
             None => Err(HeadError::Malformed("it came out of turn")),
         };
         let early = arrival.as_ref().is_ok_and(|arrival| !arrival.early.is_empty());
         let answered = match arrival {
-            Ok(arrival) => self.route(request, arrival).await,
+            Ok(arrival) => self.route(request, arrival, &mut span).await,
             Err(error) => Err(error.into()),
         };
         let mut response = answered.unwrap_or_else(|refusal| {
             debug!(%refusal, "refused");
+            span.fail(refusal.name());
             self.proxy.metrics.refused(refusal.name());
             refusal.response()
         });
@@ -265,10 +275,18 @@ impl Service {
             self.exchange.release();
         }
         self.exchange.answer();
+        span.set("http.response.status_code", || {
+            i64::from(response.status().as_u16())
+        });
         response
     }
 
-    async fn route(&self, request: Request, arrival: Arrival) -> Result<Response<ReplyBody>, Refusal> {
+    async fn route(
+        &self,
+        request: Request,
+        arrival: Arrival,
+        span: &mut Span,
+    ) -> Result<Response<ReplyBody>, Refusal> {
         let Arrival { head, early } = arrival;
         if head.form == Form::Proxy {
             return Err(Refusal::NotForProxies);
@@ -276,15 +294,36 @@ impl Service {
         if !self.proxy.access.admits(request.headers()) {
             return Err(Refusal::Credentials);
         }
+        if let Some(target) = head.form.target() {
+            span.set("server.address", || target.host.to_string());
+            span.set("server.port", || i64::from(target.port.get()));
+        }
+        let admitted = Admitted { request, span };
         match head.form.clone() {
-            Form::Connect(target) => self.connect(request, target, early).await,
-            Form::Http(origin) => self.forward(request, head, origin).await,
-            Form::WebSocket(origin) => self.websocket(request, head, origin).await,
+            Form::Connect(target) => self.connect(admitted, target, early).await,
+            Form::Http(origin) => self.forward(admitted, head, origin).await,
+            Form::WebSocket(origin) => self.websocket(admitted, head, origin).await,
             Form::Proxy => Err(Refusal::NotForProxies),
         }
     }
 }
 
+/// From a request to its answer's head; a part of the client's own trace, where it says so.
+fn traced(request: &Request) -> Span {
+    // An unknown method would be a name of the client's choice.
+    let known = KNOWN_METHODS
+        .iter()
+        .find(|method| **method == request.method().as_str());
+    let name = known.copied().unwrap_or("HTTP");
+    let mut span = Span::server(name, || TraceParent::from_headers(request.headers()));
+    span.set("http.request.method", || known.copied().unwrap_or("_OTHER"));
+    span
+}
+
+/// RFC 9110 §9, and RFC 5789.
+const KNOWN_METHODS: [&str; 9] = [
+    "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE",
+];
 /// Clients that are told that there is no place.
 const WAITING_ROOM: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

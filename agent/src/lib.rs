@@ -41,6 +41,10 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     for warning in warnings {
         warn!("{warning}");
     }
+    let spans = fluidity_trace::start("fluidity-agent", env!("CARGO_PKG_VERSION")).unwrap_or_else(|error| {
+        warn!(%error, "spans are not exported");
+        None
+    });
     // Looked at first: a change while it is loaded is not missed.
     let reloader = Reloader::new(config.identity.clone());
     let identity = config.identity.load()?;
@@ -121,6 +125,9 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     };
     if timeout(CLOSE, closed).await.is_err() {
         warn!("the connection to the server did not close in time");
+    }
+    if let Some(spans) = spans {
+        spans.shutdown().await;
     }
     signals.abort();
     info!("stopped");

@@ -18,6 +18,7 @@ pub use endpoint::Endpoint;
 pub use ledger::{Cost, Prices};
 
 use crate::config::{ControlPlaneConfig, OnShutdown};
+use fluidity_trace::TraceParent;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -63,14 +64,14 @@ impl Lifecycle {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Asks for the server. Cancel safe.
+    /// Asks for the server, on behalf of the request whose span is `cause`. Cancel safe.
     ///
     /// # Errors
     /// [`CallError`], in words for people.
-    pub async fn wake(&self) -> Result<Answer, CallError> {
+    pub async fn wake(&self, cause: Option<&TraceParent>) -> Result<Answer, CallError> {
         let answer = self
             .client
-            .wake_noting(|error| self.hear(&Err(error.clone())))
+            .wake_noting(cause, |error| self.hear(&Err(error.clone())))
             .await;
         self.hear(&answer);
         answer

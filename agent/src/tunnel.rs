@@ -18,7 +18,8 @@ use crate::config::Config;
 use crate::lifecycle::Demand;
 use crate::metrics::Metrics;
 use bytes::Bytes;
-use fluidity_wire::{Link, Open, OpenStreamError, ReplyCode, SessionRecv, SessionSend};
+use fluidity_trace::Span;
+use fluidity_wire::{Link, Open, OpenStreamError, ReplyCode, SessionRecv, SessionSend, TraceContext};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -122,23 +123,27 @@ impl Tunnel {
         self.phase.borrow().link().is_some()
     }
 
-    /// Opens a session; `early` are the client's first bytes, sent along with the request.
+    /// Opens a session; `early` are the client's first bytes, sent along with the request. Timed as a part of `cause`.
     ///
     /// Waits for the connection where there is none. Cancelled, it leaves nothing behind.
-    pub async fn open(&self, open: &Open, early: Bytes) -> Result<Session, OpenError> {
-        let opened = self.try_open(open, early).await;
+    pub async fn open(&self, open: Open, early: Bytes, cause: &Span) -> Result<Session, OpenError> {
+        let mut span = cause.client("open");
+        let trace = span.parent().map(|parent| TraceContext(parent.to_bytes()));
+        let open = Open { trace, ..open };
+        let opened = self.try_open(&open, early, &span).await;
         if let Err(error) = &opened {
+            span.fail(error.name());
             debug!(kind = open.kind.name(), target = %open.target, reason = error.name(), "no session");
             self.metrics.not_opened(error.name());
         }
         opened
     }
 
-    async fn try_open(&self, open: &Open, early: Bytes) -> Result<Session, OpenError> {
+    async fn try_open(&self, open: &Open, early: Bytes, span: &Span) -> Result<Session, OpenError> {
         let began = Instant::now();
         let mut spent: Option<Arc<Link>> = None;
         loop {
-            let link = self.link(began, spent.as_ref()).await?;
+            let link = self.link(began, spent.as_ref(), span).await?;
             self.demand.touch();
             let opened = link.open(open.clone(), early.clone(), self.open_timeout).await;
             let error = match opened {
@@ -163,9 +168,15 @@ impl Tunnel {
     }
 
     /// Waits for a connection that takes sessions, and is not `spent`. A dormant tunnel is asked for.
-    async fn link(&self, began: Instant, spent: Option<&Arc<Link>>) -> Result<Arc<Link>, OpenError> {
+    async fn link(
+        &self,
+        began: Instant,
+        spent: Option<&Arc<Link>>,
+        cause: &Span,
+    ) -> Result<Arc<Link>, OpenError> {
         let mut phase = self.phase.clone();
         let failed_before = phase.borrow().failed_wakes;
+        let mut waiting = None;
         loop {
             let wait = {
                 let phase = phase.borrow_and_update();
@@ -178,9 +189,10 @@ impl Tunnel {
                 if phase.failed_wakes != failed_before {
                     return Err(not_connected(&phase));
                 }
+                let waiting = waiting.get_or_insert_with(|| cause.part("wait for the tunnel"));
                 match phase.state {
                     State::Dormant => {
-                        self.demand.raise();
+                        self.demand.raise(waiting.parent());
                         self.wake_wait
                     }
                     State::Waking => self.wake_wait,

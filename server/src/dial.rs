@@ -7,10 +7,11 @@ use crate::breaker::Breakers;
 use crate::policy::{Denied, Permit, PermittedAddr};
 use crate::resolve::{ResolveError, Resolver};
 use backon::{ExponentialBuilder, Retryable};
-use fluidity_wire::ReplyCode;
+use fluidity_trace::Span;
+use fluidity_wire::{Host, ReplyCode};
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -103,37 +104,52 @@ impl Dialer {
         &self.breakers
     }
 
-    /// Connects to the permit's target. Cancel safe: dropped, it leaves no connection behind.
+    /// Connects to the permit's target, timed as a part of `cause`. Cancel safe: dropped, it leaves no connection behind.
     ///
     /// # Errors
     /// [`DialError`].
-    pub async fn dial(&self, permit: &Permit) -> Result<TcpStream, DialError> {
+    pub async fn dial(&self, permit: &Permit, cause: &Span) -> Result<TcpStream, DialError> {
         let target = permit.target();
         if !self.breakers.permits(target) {
             return Err(DialError::BreakerOpen);
         }
-        let dialled = timeout(self.options.timeout, self.try_dial(permit)).await;
+        let mut span = cause.part("dial");
+        let dialled = timeout(self.options.timeout, self.try_dial(permit, &span)).await;
         let dialled = dialled.unwrap_or(Err(DialError::Timeout));
         match &dialled {
             Ok(_) => self.breakers.succeeded(target),
             Err(error) if error.is_the_targets() => self.breakers.failed(target),
             Err(_) => {}
         }
+        if let Err(error) = &dialled {
+            span.fail(error.reply_code().name());
+        }
         dialled
     }
 
-    async fn try_dial(&self, permit: &Permit) -> Result<TcpStream, DialError> {
-        let resolved = self.resolver.resolve(&permit.target().host).await?;
-        let addresses = interleave(permit.addresses(&resolved)?);
+    async fn try_dial(&self, permit: &Permit, span: &Span) -> Result<TcpStream, DialError> {
+        let addresses = interleave(permit.addresses(&self.resolve(&permit.target().host, span).await?)?);
         // Jitter doubles a pause at the most.
         let pauses = ExponentialBuilder::new()
             .with_min_delay(self.options.retry_initial / 2)
             .with_max_times(self.options.attempts.saturating_sub(1))
             .with_jitter();
-        (|| connect(&addresses))
+        (|| connect(&addresses, span))
             .retry(pauses)
             .when(DialError::may_pass)
             .await
+    }
+
+    async fn resolve(&self, host: &Host, cause: &Span) -> Result<Vec<IpAddr>, ResolveError> {
+        let mut span = match host {
+            Host::Name(_) => cause.part("resolve"),
+            Host::V4(_) | Host::V6(_) => Span::default(),
+        };
+        let resolved = self.resolver.resolve(host).await;
+        if let Err(error) = resolved {
+            span.fail(DialError::from(error).reply_code().name());
+        }
+        resolved
     }
 }
 
@@ -154,9 +170,9 @@ fn interleave(addresses: Vec<PermittedAddr>) -> Vec<PermittedAddr> {
 
 /// One round of happy eyeballs (RFC 8305 §5): the next address is tried when the last one failed or took too long,
 /// and the first connection wins. Dropped, it ends every attempt.
-async fn connect(addresses: &[PermittedAddr]) -> Result<TcpStream, DialError> {
+async fn connect(addresses: &[PermittedAddr], cause: &Span) -> Result<TcpStream, DialError> {
     if let [address] = addresses {
-        return connect_one(address.get()).await;
+        return connect_one(address.get(), cause.client("connect")).await;
     }
     let mut waiting = addresses.iter().copied();
     let mut attempts = JoinSet::new();
@@ -175,7 +191,7 @@ async fn connect(addresses: &[PermittedAddr]) -> Result<TcpStream, DialError> {
             },
             () = sleep_until(next), if waiting.len() > 0 => {
                 if let Some(address) = waiting.next() {
-                    attempts.spawn(connect_one(address.get()));
+                    attempts.spawn(connect_one(address.get(), cause.client("connect")));
                 }
                 next = Instant::now() + NEXT_ADDRESS;
             }
@@ -184,11 +200,15 @@ async fn connect(addresses: &[PermittedAddr]) -> Result<TcpStream, DialError> {
     }
 }
 
-async fn connect_one(address: SocketAddr) -> Result<TcpStream, DialError> {
+async fn connect_one(address: SocketAddr, mut span: Span) -> Result<TcpStream, DialError> {
+    span.set("network.peer.address", || address.ip().to_string());
+    span.set("network.peer.port", || i64::from(address.port()));
     let connected = TcpStream::connect(address).await;
     let stream = connected.map_err(|error| {
         debug!(%address, %error, "cannot connect");
-        error_of(&error)
+        let error = error_of(&error);
+        span.fail(error.reply_code().name());
+        error
     })?;
     // Fails only on a socket that is gone already: the relay will see it.
     let _ = stream.set_nodelay(true);

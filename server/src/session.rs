@@ -9,7 +9,9 @@ use crate::policy::Policy;
 use crate::roster::{Full, Guest};
 use bytes::Bytes;
 use fluidity_daemon::shutdown::Shutdown;
+use fluidity_trace::{Span, TraceParent};
 use fluidity_wire::relay::{NoTap, RelayOptions, linger_zero, relay};
+use fluidity_wire::tls::AgentId;
 use fluidity_wire::{Incoming, Kind, Open, ReadMessageError, Reply, ReplyCode, ResetCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,9 +94,10 @@ impl Session {
     /// Everything up to a connected target; `full` is why there is no place.
     async fn open(&mut self, incoming: &mut Incoming, full: Option<&Full>) -> Result<TcpStream, Refusal> {
         let services = &self.services;
-        let Open { kind, target, .. } = read_open(incoming, services.open_timeout).await?;
+        let asked = read_open(incoming, services.open_timeout).await?;
         let agent = self.guest.agent();
-        self.record.kind = Some(kind);
+        self.record.asked(&asked, agent);
+        let Open { kind, target, .. } = asked;
         debug!(%agent, kind = kind.name(), %target, "asked for");
         if services.shutdown.draining.is_cancelled() {
             return Err(Refusal::new(ReplyCode::Draining, "the server is stopping"));
@@ -106,7 +109,7 @@ impl Session {
         let authorized = services.policy.authorize(agent, &target);
         let permit = authorized.map_err(|denied| Refusal::new(denied.reply_code(), denied.to_string()))?;
         let began = Instant::now();
-        let dialled = services.dialer.dial(&permit).await;
+        let dialled = services.dialer.dial(&permit, &self.record.span).await;
         let upstream = dialled.map_err(|error| Refusal::new(error.reply_code(), error.to_string()))?;
         // Whatever becomes of the session before its own end, the target sees a reset; the relay's clean end takes this back.
         linger_zero(&upstream, true);
@@ -119,6 +122,7 @@ impl Session {
         let Ok(Ok(halves)) = timeout(GRACE, incoming.accept()).await else {
             return;
         };
+        self.record.answered();
         let options = RelayOptions {
             idle_timeout: self.services.session_idle,
             cancel: cut,
@@ -151,6 +155,8 @@ struct SessionRecord {
     moved: (u64, u64),
     end: &'static str,
     metrics: Arc<Metrics>,
+    /// From what is asked for to the answer. Not to the end: a tunnel may live for days, and its trace is wanted now.
+    span: Span,
 }
 
 impl SessionRecord {
@@ -164,7 +170,23 @@ impl SessionRecord {
             // What stands where its task went away.
             end: "abandoned",
             metrics,
+            span: Span::default(),
         }
+    }
+
+    fn asked(&mut self, asked: &Open, agent: &AgentId) {
+        self.kind = Some(asked.kind);
+        let parent = || asked.trace.and_then(|trace| TraceParent::from_bytes(trace.0));
+        self.span = Span::server("session", parent);
+        self.span.set("fluidity.session.kind", || asked.kind.name());
+        self.span.set("fluidity.agent.name", || agent.to_string());
+        self.span.set("server.address", || asked.target.host.to_string());
+        self.span
+            .set("server.port", || i64::from(asked.target.port.get()));
+    }
+
+    fn answered(&mut self) {
+        self.span = Span::default();
     }
 
     fn started(&mut self, kind: Kind, took: Duration) {
@@ -177,7 +199,10 @@ impl Drop for SessionRecord {
     fn drop(&mut self) {
         match (self.kind, self.dialled) {
             (Some(kind), Some(_)) => self.metrics.session_ended(kind, self.end),
-            _ => self.metrics.session_refused(self.end),
+            _ => {
+                self.metrics.session_refused(self.end);
+                self.span.fail(self.end);
+            }
         }
         info!(
             session = self.id,

@@ -27,7 +27,12 @@ impl TestAgent {
 
     /// Starts it; it may not be connected yet.
     pub async fn start(settings: &Settings) -> Self {
-        Self(Daemon::start("fluidity", &settings.text(), &[]).await)
+        Self::start_with(settings, &[]).await
+    }
+
+    /// The same with more in its environment.
+    pub async fn start_with(settings: &Settings, env: &[(String, String)]) -> Self {
+        Self(Daemon::start("fluidity", &settings.text(), env).await)
     }
 
     /// Where clients connect.

@@ -39,6 +39,11 @@ pub struct Cloud {
 impl Cloud {
     /// At zero. The server allows these origins.
     pub async fn start(origins: &[SocketAddr]) -> Self {
+        Self::start_with(origins, &[]).await
+    }
+
+    /// The same with more in the environment of the functions and the server.
+    pub async fn start_with(origins: &[SocketAddr], more: &[(String, String)]) -> Self {
         let (aws, pki) = (Aws::start().await, TestPki::new());
         // The functions tell agents one port, whatever task runs: the runner's servers take it in turn.
         let port = UdpSocket::bind("127.0.0.1:0")
@@ -53,6 +58,7 @@ impl Cloud {
             ("METRIC_PERIOD_SECS", "10".into()),
         ];
         env.extend(minutes.map(|(name, value)| (name.to_owned(), value)));
+        env.extend(more.iter().cloned());
         let function = |name: &'static str| {
             let env = env.clone();
             async move { Lambda::start(name, fluidity_fakes::binary(&format!("fluidity-{name}")), &env).await }
@@ -77,6 +83,7 @@ impl Cloud {
         let runner = Runner {
             aws: aws.clone(),
             settings,
+            more: more.to_vec(),
             server: Arc::clone(&server),
             stuck: stuck.clone(),
         };
@@ -157,6 +164,7 @@ impl Drop for Cloud {
 struct Runner {
     aws: Aws,
     settings: Settings,
+    more: Vec<(String, String)>,
     server: Arc<Mutex<Option<TestServer>>>,
     stuck: Arc<AtomicBool>,
 }
@@ -188,13 +196,10 @@ impl Runner {
     async fn start(&self, task: &str) -> TestServer {
         let mut settings = self.settings.clone();
         settings.set("cloudwatch.task-id", task);
-        let env = self.aws.environment();
         // The names that the functions need, but the server has its own for.
-        let env: Vec<_> = env
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .filter(|(name, _)| name.starts_with("AWS_"))
-            .collect();
+        let env = self.aws.environment().into_iter();
+        let env = env.filter(|(name, _)| name.starts_with("AWS_"));
+        let env: Vec<_> = env.chain(self.more.iter().cloned()).collect();
         TestServer::start_with(&settings, &env).await
     }
 }

@@ -36,7 +36,7 @@ impl Daemon {
     ///
     /// # Panics
     /// When the binary is missing, or ends instead: with its output.
-    pub async fn start(name: &'static str, config: &str, env: &[(&str, &str)]) -> Self {
+    pub async fn start(name: &'static str, config: &str, env: &[(String, String)]) -> Self {
         let scratch = Scratch::new();
         let ports_file = scratch.path().join("ports.json");
         let config_file = scratch.write("config.yaml", config);
@@ -50,7 +50,7 @@ impl Daemon {
                 "--ports-file".as_ref(),
             ])
             .arg(&ports_file)
-            .envs(env.iter().copied())
+            .envs(env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(out.try_clone().expect("clone of the log file"))
             .stderr(out)

@@ -7,6 +7,7 @@
 mod agent;
 mod clients;
 mod cloud;
+mod collector;
 mod daemon;
 mod dns;
 mod http;
@@ -25,6 +26,7 @@ mod web;
 pub use agent::TestAgent;
 pub use clients::{Script, Tool, client_file, python, run, tool};
 pub use cloud::{API_KEY, Cloud};
+pub use collector::{Collector, Exported};
 pub use daemon::{Daemon, Exit, binary, raise_open_files};
 pub use dns::TestDns;
 pub use http::{BodyEnd, Head};

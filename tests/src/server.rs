@@ -29,7 +29,7 @@ impl TestServer {
     }
 
     /// The same with more in its environment.
-    pub async fn start_with(settings: &Settings, env: &[(&str, &str)]) -> Self {
+    pub async fn start_with(settings: &Settings, env: &[(String, String)]) -> Self {
         let daemon = Daemon::start("fluidity-server", &settings.text(), env).await;
         daemon.ready(Duration::from_secs(10)).await;
         Self(daemon)

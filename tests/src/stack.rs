@@ -16,6 +16,7 @@ pub struct Setup {
     allow: Vec<Value>,
     agent: Vec<(String, Value)>,
     server: Vec<(String, Value)>,
+    environment: Vec<(String, String)>,
 }
 
 impl Setup {
@@ -50,6 +51,12 @@ impl Setup {
         self
     }
 
+    /// Adds to the environment of both.
+    pub fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.environment.extend(variables);
+        self
+    }
+
     /// A lost daemon is noticed within three seconds.
     pub fn short_idle_timeout(self) -> Self {
         self.agent("quic.idle-timeout", "3s")
@@ -66,12 +73,12 @@ impl Setup {
         for (key, value) in self.server {
             server_settings.set(&key, value);
         }
-        let server = TestServer::start(&server_settings).await;
+        let server = TestServer::start_with(&server_settings, &self.environment).await;
         let mut agent_settings = TestAgent::settings(&pki, server.quic());
         for (key, value) in self.agent {
             agent_settings.set(&key, value);
         }
-        let agent = TestAgent::start(&agent_settings).await;
+        let agent = TestAgent::start_with(&agent_settings, &self.environment).await;
         agent.ready(Duration::from_secs(10)).await;
         // A server that is started again must come back where the agent looks for it.
         server_settings.set("listen", server.quic().to_string());

@@ -1,6 +1,6 @@
 //! CONNECT: a session first, then 200, then raw bytes both ways (RFC 9110 §9.3.6).
 
-use super::Request;
+use super::Admitted;
 use super::Service;
 use super::body::ReplyBody;
 use super::relay::Handover;
@@ -13,14 +13,14 @@ impl Service {
     /// Opens the session; `early` are the bytes that came along with the request.
     pub(super) async fn connect(
         &self,
-        request: Request,
+        Admitted { request, span }: Admitted<'_>,
         target: Target,
         early: Bytes,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let session = self
             .proxy
             .tunnel
-            .open(&Open::new(Kind::Connect, target), early)
+            .open(Open::new(Kind::Connect, target), early, span)
             .await?;
         self.exchange.hand_over(Handover {
             client: hyper::upgrade::on(request),

@@ -3,7 +3,7 @@
 //! A request may go over a session that was used before only where it can be repeated: idempotent, without a body.
 //! If the origin has hung up meanwhile, it is repeated once, on a fresh session.
 
-use super::Request;
+use super::Admitted;
 use super::Service;
 use super::body::{Download, ReplyBody, Source, Upload};
 use super::exchange::SharedExchange;
@@ -39,7 +39,7 @@ pub(super) struct Outgoing {
 impl Service {
     pub(super) async fn forward(
         &self,
-        request: Request,
+        Admitted { request, span }: Admitted<'_>,
         head: Head,
         origin: Origin,
     ) -> Result<Response<ReplyBody>, Refusal> {
@@ -67,7 +67,7 @@ impl Service {
             }
         }
         let open = Open::new(Kind::Http, origin.target.clone());
-        let session = self.proxy.tunnel.open(&open, Bytes::new()).await?;
+        let session = self.proxy.tunnel.open(open, Bytes::new(), span).await?;
         let upstream =
             Upstream::start(session, self.proxy.origins, &self.proxy.tasks, &self.proxy.now).await?;
         let exchanged = self

@@ -34,6 +34,17 @@ pub(super) enum Form {
     Proxy,
 }
 
+impl Form {
+    /// What will be dialled.
+    pub(super) fn target(&self) -> Option<&Target> {
+        match self {
+            Self::Connect(target) => Some(target),
+            Self::Http(origin) | Self::WebSocket(origin) => Some(&origin.target),
+            Self::Proxy => None,
+        }
+    }
+}
+
 /// Where a plain request goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Origin {

@@ -1,6 +1,6 @@
 //! The upgrade to WebSocket in absolute form (RFC 6455 §4): the handshake passes as it is, and so do the frames.
 
-use super::Request;
+use super::Admitted;
 use super::Service;
 use super::body::{ReplyBody, Upload};
 use super::forward::Outgoing;
@@ -19,12 +19,12 @@ use hyper_util::rt::TokioIo;
 impl Service {
     pub(super) async fn websocket(
         &self,
-        request: Request,
+        Admitted { request, span }: Admitted<'_>,
         head: Head,
         origin: Origin,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let open = Open::new(Kind::WebSocket, origin.target.clone());
-        let session = self.proxy.tunnel.open(&open, Bytes::new()).await?;
+        let session = self.proxy.tunnel.open(open, Bytes::new(), span).await?;
         let upstream =
             Upstream::start(session, self.proxy.origins, &self.proxy.tasks, &self.proxy.now).await?;
         let (mut parts, _) = request.into_parts();

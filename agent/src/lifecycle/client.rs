@@ -11,6 +11,7 @@ use bytes::Bytes;
 use failsafe::backoff::{EqualJittered, equal_jittered};
 use failsafe::failure_policy::{ConsecutiveFailures, consecutive_failures};
 use failsafe::{Config, StateMachine};
+use fluidity_trace::{Span, TraceParent};
 use fluidity_wire::{Host, Port, Target};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
@@ -147,6 +148,21 @@ pub enum CallError {
 }
 
 impl CallError {
+    /// The stable name.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Timeout(_) => "timeout",
+            Self::Denied(_) => "denied",
+            Self::Throttled => "throttled",
+            Self::Refused(..) => "refused",
+            Self::Failed(..) => "failed",
+            Self::Garbled => "garbled",
+            Self::BreakerOpen => "breaker-open",
+            Self::NoKill => "no-kill-endpoint",
+        }
+    }
+
     /// Whether it may pass by itself.
     pub const fn may_pass(&self) -> bool {
         match self {
@@ -224,15 +240,19 @@ impl ControlPlane {
     /// # Errors
     /// [`CallError`].
     pub async fn wake(&self) -> Result<Answer, CallError> {
-        self.wake_noting(|_| {}).await
+        self.wake_noting(None, |_| {}).await
     }
 
-    /// As [`wake`](Self::wake); `note` hears of failures that are not the last word yet.
+    /// As [`wake`](Self::wake), a part of the trace of `cause`; `note` hears of failures that are not the last word yet.
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn wake_noting(&self, note: impl Fn(&CallError)) -> Result<Answer, CallError> {
-        self.call(&self.wake, note).await
+    pub async fn wake_noting(
+        &self,
+        cause: Option<&TraceParent>,
+        note: impl Fn(&CallError),
+    ) -> Result<Answer, CallError> {
+        self.call(&self.wake, cause, note).await
     }
 
     /// Stops the server now. Safe to repeat. Cancel safe.
@@ -241,15 +261,20 @@ impl ControlPlane {
     /// [`CallError`].
     pub async fn kill(&self) -> Result<Answer, CallError> {
         let kill = self.kill.as_ref().ok_or(CallError::NoKill)?;
-        self.call(kill, |_| {}).await
+        self.call(kill, None, |_| {}).await
     }
 
-    async fn call(&self, endpoint: &Endpoint, note: impl Fn(&CallError)) -> Result<Answer, CallError> {
+    async fn call(
+        &self,
+        endpoint: &Endpoint,
+        cause: Option<&TraceParent>,
+        note: impl Fn(&CallError),
+    ) -> Result<Answer, CallError> {
         let pauses = ExponentialBuilder::new()
             .with_min_delay(FIRST_PAUSE)
             .with_max_times(RETRIES)
             .with_jitter();
-        (|| self.call_guarded(endpoint))
+        (|| self.call_guarded(endpoint, cause))
             .retry(pauses)
             .when(CallError::may_pass)
             .notify(|error, pause| {
@@ -259,12 +284,24 @@ impl ControlPlane {
             .await
     }
 
-    async fn call_guarded(&self, endpoint: &Endpoint) -> Result<Answer, CallError> {
+    async fn call_guarded(
+        &self,
+        endpoint: &Endpoint,
+        cause: Option<&TraceParent>,
+    ) -> Result<Answer, CallError> {
         if !self.breaker.is_call_permitted() {
             return Err(CallError::BreakerOpen);
         }
-        let answered = timeout(ATTEMPT, self.call_once(endpoint)).await;
+        let mut span = Span::lone_client("POST", || cause.cloned());
+        span.set("http.request.method", || "POST");
+        span.set("server.address", || {
+            endpoint.uri().host().unwrap_or_default().to_owned()
+        });
+        let answered = timeout(ATTEMPT, self.call_once(endpoint, &mut span)).await;
         let answered = answered.unwrap_or(Err(CallError::Timeout(ATTEMPT)));
+        if let Err(error) = &answered {
+            span.fail(error.name());
+        }
         match &answered {
             // A refusal is an answer: the API itself is well.
             Err(error) if error.may_pass() => self.breaker.on_error(),
@@ -273,7 +310,7 @@ impl ControlPlane {
         answered
     }
 
-    async fn call_once(&self, endpoint: &Endpoint) -> Result<Answer, CallError> {
+    async fn call_once(&self, endpoint: &Endpoint, span: &mut Span) -> Result<Answer, CallError> {
         let mut request = Request::new(Full::new(Bytes::from_static(b"{}")));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = endpoint.uri().clone();
@@ -283,12 +320,16 @@ impl ControlPlane {
         fields.insert(ACCEPT, HeaderValue::from_static(JSON));
         let agent = HeaderValue::from_static(concat!("fluidity/", env!("CARGO_PKG_VERSION")));
         fields.insert(USER_AGENT, agent);
+        if let Some(parent) = span.parent() {
+            parent.into_headers(fields);
+        }
         let response = self
             .client
             .request(request)
             .await
             .map_err(|error| unreachable(&error))?;
         let status = response.status();
+        span.set("http.response.status_code", || i64::from(status.as_u16()));
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
         let body =
             body.map(|body| body.to_bytes())

@@ -1,7 +1,8 @@
 //! Whether anybody wants the tunnel: requests say so, the supervisor listens.
 
+use fluidity_trace::TraceParent;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -12,6 +13,8 @@ pub struct Demand {
     wanted: Notify,
     last: Mutex<Instant>,
     parked: AtomicUsize,
+    /// Of the request that was first, where it is traced.
+    cause: Mutex<Option<TraceParent>>,
 }
 
 impl Default for Demand {
@@ -20,6 +23,7 @@ impl Default for Demand {
             wanted: Notify::new(),
             last: Mutex::new(Instant::now()),
             parked: AtomicUsize::new(0),
+            cause: Mutex::default(),
         }
     }
 }
@@ -42,9 +46,12 @@ impl Demand {
         }
     }
 
-    /// A request saw that the tunnel is dormant and wants it.
-    pub fn raise(&self) {
+    /// A request saw that the tunnel is dormant and wants it; `cause` is its span.
+    pub fn raise(&self, cause: Option<TraceParent>) {
         self.touch();
+        if let Some(cause) = cause {
+            self.cause().get_or_insert(cause);
+        }
         self.wanted.notify_one();
     }
 
@@ -59,11 +66,17 @@ impl Demand {
         let mut wanted = std::pin::pin!(self.wanted.notified());
         // Takes the stored permit, if there is one.
         wanted.as_mut().enable();
+        self.cause().take();
     }
 
-    /// Completes when a request wants the tunnel. Cancel safe.
-    pub async fn wanted(&self) {
+    /// Completes when a request wants the tunnel, with its span. Cancel safe.
+    pub async fn wanted(&self) -> Option<TraceParent> {
         self.wanted.notified().await;
+        self.cause().take()
+    }
+
+    fn cause(&self) -> MutexGuard<'_, Option<TraceParent>> {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,16 +103,16 @@ mod tests {
     #[tokio::test]
     async fn a_demand_wakes_once_and_one_from_before_is_forgotten() {
         let demand = Demand::default();
-        demand.raise();
-        demand.raise();
+        demand.raise(None);
+        demand.raise(None);
         demand.wanted().await;
         let again = timeout(Duration::from_millis(20), demand.wanted()).await;
         assert!(again.is_err(), "one wake for all that wait");
-        demand.raise();
+        demand.raise(None);
         demand.clear();
         let again = timeout(Duration::from_millis(20), demand.wanted()).await;
         assert!(again.is_err(), "cleared");
-        demand.raise();
+        demand.raise(None);
         demand.wanted().await;
     }
 }

@@ -7,6 +7,7 @@
 use super::dialer::{DialError, Dialed, Dialer};
 use super::supervisor::Round;
 use crate::lifecycle::{Answer, CallError, Lifecycle, ServiceState};
+use fluidity_trace::TraceParent;
 use rand::Rng;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, info, warn};
 
 /// What the summons is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reason {
-    /// The agent starts, or a request wants the tunnel.
-    Wanted,
+    /// The agent starts, or a request, whose span it is, wants the tunnel.
+    Wanted(Option<TraceParent>),
     /// The server was lost while it was in use. So it was for every other agent: they do not all ask at once.
     Lost,
 }
@@ -53,15 +54,16 @@ impl<'a> Summons<'a> {
     /// # Errors
     /// Why there is none, in words for people.
     pub(super) async fn run(mut self, reason: Reason, note: impl Fn(&str)) -> Result<Dialed, String> {
-        let mut spread = match reason {
-            Reason::Wanted => Duration::ZERO,
-            Reason::Lost => SPREAD.mul_f64(rand::rng().random()),
+        let (mut spread, cause) = match reason {
+            Reason::Wanted(cause) => (Duration::ZERO, cause),
+            Reason::Lost => (SPREAD.mul_f64(rand::rng().random()), None),
         };
+        let cause = cause.as_ref();
         let (life, until) = (self.life, self.until);
         loop {
             let asked = async move {
                 sleep(spread).await;
-                life.wake().await
+                life.wake(cause).await
             };
             // Both are cancel safe: a connection that is made goes over an answer that is awaited.
             let answer = tokio::select! {

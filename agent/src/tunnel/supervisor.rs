@@ -89,14 +89,18 @@ impl Supervisor {
         let mut round = None;
         let mut next = None;
         let wake = |life: &Arc<Lifecycle>| life.config().start == Start::Wake;
-        let mut wanted = self.life.as_ref().is_none_or(wake).then_some(Reason::Wanted);
+        let mut wanted = self
+            .life
+            .as_ref()
+            .is_none_or(wake)
+            .then_some(Reason::Wanted(None));
         loop {
             let dialed = match next.take() {
                 Some(dialed) => dialed,
                 None => tokio::select! {
                     biased;
                     () = self.stop.cancelled() => break,
-                    dialed = self.obtain(round.take(), wanted) => dialed,
+                    dialed = self.obtain(round.take(), wanted.take()) => dialed,
                 },
             };
             self.announce(&dialed);
@@ -172,9 +176,9 @@ impl Supervisor {
             });
             info!("dormant: the next request has the server woken");
         }
-        self.demand.wanted().await;
+        let cause = self.demand.wanted().await;
         info!("wanted: asking for the server");
-        Reason::Wanted
+        Reason::Wanted(cause)
     }
 
     /// Tries until there is a connection.

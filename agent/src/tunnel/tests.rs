@@ -38,7 +38,10 @@ async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
         fluidity_wire::Target::parse("a:1").unwrap(),
     );
     let started = Instant::now();
-    let error = tunnel.open(&open, Bytes::new()).await.unwrap_err();
+    let error = tunnel
+        .open(open, Bytes::new(), &Span::default())
+        .await
+        .unwrap_err();
     assert!(started.elapsed() >= Duration::from_millis(50));
     assert_eq!(
         error.to_string(),

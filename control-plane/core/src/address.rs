@@ -7,6 +7,7 @@ mod tests;
 use crate::aws::AwsError;
 use crate::error::{CallError, CallErrorKind};
 use crate::service::InterfaceId;
+use crate::spans::CallSpans;
 use aws_config::SdkConfig;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
@@ -77,6 +78,7 @@ impl Addresses {
             .retry_classifier(TransientErrorClassifier::<Refusal>::new())
             .retry_classifier(ModeledAsRetryableClassifier::<Refusal>::new())
             .timeout_config(self.timeouts.clone())
+            .interceptor(CallSpans)
             .serializer(to_http)
             .deserializer(read)
             .build()

@@ -5,6 +5,7 @@ use crate::address::Addresses;
 use crate::cloudwatch::CloudWatch;
 use crate::config::Config;
 use crate::ecs::Ecs;
+use crate::spans::CallSpans;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, SdkConfig};
@@ -41,9 +42,11 @@ impl Aws {
 
     /// On a configuration of the SDK.
     pub fn new(sdk: &SdkConfig, config: &Config) -> Result<Self, AwsError> {
+        let ecs = aws_sdk_ecs::config::Builder::from(sdk).interceptor(CallSpans);
+        let cloudwatch = aws_sdk_cloudwatch::config::Builder::from(sdk).interceptor(CallSpans);
         Ok(Self {
-            ecs: Ecs::new(aws_sdk_ecs::Client::new(sdk), config),
-            cloudwatch: CloudWatch::new(aws_sdk_cloudwatch::Client::new(sdk), config),
+            ecs: Ecs::new(aws_sdk_ecs::Client::from_conf(ecs.build()), config),
+            cloudwatch: CloudWatch::new(aws_sdk_cloudwatch::Client::from_conf(cloudwatch.build()), config),
             addresses: Addresses::new(sdk)?,
         })
     }

@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::logs;
 use crate::plane::Plane;
 use crate::request::{Call, InvalidRequest, Source};
+use crate::spans;
 use lambda_runtime::{Context, Diagnostic, LambdaEvent, Runtime, service_fn};
 use serde_json::{Value, json};
 use std::future::Future;
@@ -39,14 +40,21 @@ pub async fn run<F: Function>() -> Result<(), lambda_runtime::Error> {
     let plane = Plane::from_env(config)
         .await
         .inspect_err(|error| tracing::error!(function = F::NAME, %error, "cannot start"))?;
-    let plane = &plane;
+    let exporter = spans::start(F::NAME);
+    let (plane, exporter) = (&plane, exporter.as_ref());
     let serve = |event: LambdaEvent<Value>| async move {
         let span = tracing::info_span!(
             "invocation",
             function = F::NAME,
             requestId = event.context.request_id
         );
-        serve::<F>(plane, event).instrument(span).await
+        let called = event.clone();
+        let serving = Box::pin(serve::<F>(plane, event).instrument(span));
+        let answered = spans::timed(F::NAME, &called, serving).await;
+        if let Some(exporter) = exporter {
+            exporter.flush().await;
+        }
+        answered
     };
     Runtime::new(service_fn(serve)).run().await
 }

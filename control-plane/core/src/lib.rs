@@ -19,4 +19,5 @@ pub mod metric;
 pub mod plane;
 pub mod request;
 pub mod service;
+mod spans;
 pub mod status;

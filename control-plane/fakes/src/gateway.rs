@@ -82,6 +82,9 @@ impl Routes {
             name,
             (!body.is_empty()).then_some(body.as_str()),
         );
+        for (name, value) in &asked.headers {
+            event["headers"][name.as_str()] = json!(String::from_utf8_lossy(value.as_bytes()));
+        }
         if !query.is_empty() {
             let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
             event["queryStringParameters"] = pairs

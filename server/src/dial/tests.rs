@@ -60,9 +60,15 @@ async fn a_refusal_is_told_and_after_enough_of_them_the_target_is_left_alone() {
         permit(&format!("127.0.0.1:{port}")),
     );
     for _ in 0..2 {
-        assert_eq!(dialer.dial(&permit).await.unwrap_err(), DialError::Refused);
+        assert_eq!(
+            dialer.dial(&permit, &Span::default()).await.unwrap_err(),
+            DialError::Refused
+        );
     }
-    assert_eq!(dialer.dial(&permit).await.unwrap_err(), DialError::BreakerOpen);
+    assert_eq!(
+        dialer.dial(&permit, &Span::default()).await.unwrap_err(),
+        DialError::BreakerOpen
+    );
     assert_eq!(dialer.breakers().failing(), 1);
 }
 
@@ -73,7 +79,8 @@ async fn another_round_reaches_a_target_that_just_came_up() {
         dialer(Duration::from_secs(20), 10),
         permit(&format!("127.0.0.1:{port}")),
     );
-    let dial = dialer.dial(&permit);
+    let nobody = Span::default();
+    let dial = dialer.dial(&permit, &nobody);
     let up = async {
         // After the first refusal, which the first poll of the dial has caused.
         tokio::task::yield_now().await;
@@ -87,7 +94,10 @@ async fn another_round_reaches_a_target_that_just_came_up() {
 #[tokio::test]
 async fn a_name_server_that_does_not_answer_is_no_missing_name() {
     let dialer = dialer(Duration::from_secs(10), 1);
-    let error = dialer.dial(&permit("a.example:80")).await.unwrap_err();
+    let error = dialer
+        .dial(&permit("a.example:80"), &Span::default())
+        .await
+        .unwrap_err();
     assert_eq!(error, DialError::Resolve(ResolveError::Failed));
     assert_eq!(dialer.breakers().failing(), 0, "says nothing of the target");
 }
@@ -105,7 +115,7 @@ async fn the_next_address_is_tried_when_one_fails() {
         ],
         port,
     );
-    let stream = connect(&addresses).await.unwrap();
+    let stream = connect(&addresses, &Span::default()).await.unwrap();
     assert_eq!(
         stream.peer_addr().unwrap(),
         SocketAddr::from((Ipv4Addr::LOCALHOST, port))
@@ -120,8 +130,14 @@ async fn of_many_failures_the_most_telling_is_told() {
         &[Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(127, 0, 0, 2).into()],
         port,
     );
-    assert_eq!(connect(&addresses).await.unwrap_err(), DialError::Refused);
-    assert_eq!(connect(&[]).await.unwrap_err(), DialError::Unreachable);
+    assert_eq!(
+        connect(&addresses, &Span::default()).await.unwrap_err(),
+        DialError::Refused
+    );
+    assert_eq!(
+        connect(&[], &Span::default()).await.unwrap_err(),
+        DialError::Unreachable
+    );
     assert_eq!(
         more_telling(DialError::Unreachable, DialError::Timeout),
         DialError::Timeout
