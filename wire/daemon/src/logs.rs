@@ -97,8 +97,11 @@ fn filter(directives: &str) -> Result<Targets, LogError> {
     };
     let parts: Vec<_> = directives.split(',').map(str::trim).collect();
     // To the parser, a misspelt level (`inof`) is the name of a module, all of whose events are to be shown.
-    let misspelt =
-        |part: &&str| part.is_empty() || !part.contains('=') && LevelFilter::from_str(part).is_err();
+    let misspelt = |part: &&str| {
+        part.is_empty()
+            || part.contains(['[', ']'])
+            || !part.contains('=') && LevelFilter::from_str(part).is_err()
+    };
     if parts.iter().any(misspelt) {
         return Err(error(None));
     }
