@@ -74,7 +74,8 @@ main() {
         return
     fi
     local common=(--programs "$programs" --fluidity "$fluidity" --commit "$commit")
-    python3 "$root/tests/bench/$(program_of "$command")" "${common[@]}" ${rest[@]+"${rest[@]}"} 9>&-
+    # It has the lock from here on, and hears every signal itself.
+    exec python3 "$root/tests/bench/$(program_of "$command")" "${common[@]}" ${rest[@]+"${rest[@]}"}
 }
 
 bench_directory() {

@@ -18,8 +18,11 @@ class Identities:
         self._pki("issue", "server", "fluidity-server")
 
     def agent(self, name):
-        self._pki("issue", "agent", name)
-        return f"agent-{name}"
+        """Issued once, however often it is asked for."""
+        stem = f"agent-{name}"
+        if not (self.directory / f"{stem}.pem").exists():
+            self._pki("issue", "agent", name)
+        return stem
 
     def _pki(self, *words):
         subprocess.run([self.program, "pki", *words, "--dir", self.directory], check=True, capture_output=True)
