@@ -25,9 +25,10 @@ POINTS = {
     "active": (1, 3, 10, 30, 100, 300, 1000),
     "agents": (1, 3, 10, 30, 100, 200),
 }
-# Only what would stand in the way: by default one agent may have 4,096 sessions, and its proxy as many clients.
-SERVER_LIMITS = "limits: { sessions-per-agent: 16384, connections: 1024 }"
-AGENT_LIMITS = "limits: { clients: 20000 }"
+# Only beyond the defaults, which are 4,096 each, and only where it is needed: what an agent may have costs memory for every
+# connection, used or not.
+DEFAULT_SESSIONS = 4000
+SERVER_LIMITS, AGENT_LIMITS = "limits: { sessions-per-agent: 16384 }", "limits: { clients: 20000 }"
 
 
 def options():
@@ -51,10 +52,11 @@ def options():
 class Pair:
     """A server and an agent that is connected to it, for one point."""
 
-    def __init__(self, workshop, identities):
+    def __init__(self, workshop, identities, sessions):
         self.workshop = workshop
-        self.server = tunnel.server(workshop, identities, limits=SERVER_LIMITS).start()
-        self.agent = tunnel.agent(workshop, identities, "scaling", self.server.ports["quic"], AGENT_LIMITS)
+        of_server, of_agent = (SERVER_LIMITS, AGENT_LIMITS) if sessions > DEFAULT_SESSIONS else ("", "")
+        self.server = tunnel.server(workshop, identities, limits=of_server).start()
+        self.agent = tunnel.agent(workshop, identities, "scaling", self.server.ports["quic"], of_agent)
         self.agent.start()
         self.daemons = {"server": self.server, "agent": self.agent}
         if not processes.wait_until(lambda: tunnel.connected(self.agent), 20):
@@ -82,7 +84,7 @@ class Pair:
 
 def idle(workshop, identities, count, seconds):
     """So many sessions that are open, were used once, and are silent."""
-    with Pair(workshop, identities) as pair:
+    with Pair(workshop, identities, count) as pair:
         before, spent = pair.memory(), pair.spent()
         holder = processes.Process(pair.command("idle", c=count), workshop.log("idle"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         try:
@@ -112,7 +114,7 @@ def idle_cpu(daemons, seconds):
 
 def active(workshop, identities, count, seconds):
     """So many sessions that each ask for a small answer as soon as they have one."""
-    with Pair(workshop, identities) as pair:
+    with Pair(workshop, identities, count) as pair:
         spent = pair.spent()
         done = subprocess.run(pair.command("rr", c=count, duration=seconds, warmup=1), capture_output=True, text=True, timeout=120)
         result = json.loads(done.stdout)
@@ -127,7 +129,7 @@ def active(workshop, identities, count, seconds):
 
 def agents(workshop, identities, count, seconds):
     """So many agents on one server, each a process with an identity of its own."""
-    server = tunnel.server(workshop, identities, limits=SERVER_LIMITS).start()
+    server = tunnel.server(workshop, identities).start()
     crowd = [tunnel.agent(workshop, identities, f"a{number}", server.ports["quic"]) for number in range(count)]
     try:
         spent, began = sum(server.process.cpu()), time.monotonic()
@@ -172,7 +174,7 @@ def pictures(result, directory):
     subtitle = machine.line(result["machine"])
 
     def series(name, **keys):
-        return {title.replace("_", " "): [(int(count), point.get(key)) for count, point in result[name].items()]
+        return {title.replace("_", " "): [(int(count), point.get(key)) for count, point in result.get(name, {}).items()]
                 for title, key in keys.items()}
 
     drawn = {
