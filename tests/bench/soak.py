@@ -25,6 +25,8 @@ from workshop import Workshop, say
 GROWTH_MIB, GROWTH_PART = 4.0, 0.05
 # Sockets that a daemon may have more at the end than at the start: a name server's, a tunnel on its way out.
 DESCRIPTORS = 2
+# How long the load goes on before it rests for a sample.
+REST_EVERY = 120.0
 ACTIVE = {"fluidity-server": "fluidity_server_sessions", "fluidity": "fluidity_agent_sessions_active"}
 
 
@@ -63,9 +65,9 @@ class Soak:
         self.samples = []
         self.began = time.monotonic()
 
-    def sample(self):
+    def sample(self, state):
         """One row; it is kept."""
-        row = {"seconds": round(time.monotonic() - self.began, 1)}
+        row = {"seconds": round(time.monotonic() - self.began, 1), "state": state}
         for name, daemon in self.watched.items():
             metrics = daemon.metrics()
             seen = daemon.cost() | {"sessions": int(metrics[active(daemon)])}
@@ -107,23 +109,35 @@ def run(asked, workshop):
     load.touch([soak.steady, soak.killed, soak.returning])
     if not processes.wait_until(soak.settled, 20):
         raise RuntimeError("sessions of the first requests stay")
-    baseline = soak.sample()
+    baseline = soak.sample("start")
     say(f"baseline: {baseline}")
     load.steady(soak.steady)
     load.returning(soak.returning, soak.restart_server)
     load.killed(soak.killed, soak.kill_agent)
     end = soak.began + 60 * asked.minutes
+    rest_at = soak.began + REST_EVERY
     while time.monotonic() < end and load.alive():
         time.sleep(min(asked.every, max(0.0, end - time.monotonic())))
-        row = soak.sample()
-        say(" ".join(f"{name}: {row[f'{name} rss_mib']:.1f} MiB, {row[f'{name} descriptors']} fd, {row[f'{name} sessions']} sessions;"
-                     for name in soak.watched))
+        tell(soak, soak.sample("load"))
+        if time.monotonic() > rest_at:
+            load.rest()
+            # Not waited for beyond that: what a killed tunnel had may take longer.
+            processes.wait_until(soak.settled, 30)
+            time.sleep(2)
+            tell(soak, soak.sample("rest"))
+            load.resume()
+            rest_at = time.monotonic() + REST_EVERY
     load.stop()
     processes.wait_until(soak.settled, 60)
     # Connections that were closed a moment ago leave the tables of the kernel and of the daemons.
-    processes.wait_until(lambda: given_back(soak.sample(), baseline, soak.watched), 30)
+    processes.wait_until(lambda: given_back(soak.sample("end"), baseline, soak.watched), 30)
     source.stop()
     return verdict(soak, load, baseline, asked)
+
+
+def tell(soak, row):
+    say(row["state"], " ".join(f"{name}: {row[f'{name} rss_mib']:.1f} MiB, {row[f'{name} descriptors']} fd, "
+                               f"{row[f'{name} sessions']} sessions;" for name in soak.watched))
 
 
 def given_back(row, baseline, names):
@@ -133,15 +147,17 @@ def given_back(row, baseline, names):
 def verdict(soak, load, baseline, asked):
     """Everything that was seen, and what it means."""
     last, checks = soak.samples[-1], []
-    under_load = [row for row in soak.samples[1:] if row["seconds"] <= 60 * asked.minutes + 1]
-    warm = [row for row in under_load if row["seconds"] > min(0.2 * 60 * asked.minutes, 300)]
+    warm = [row for row in soak.samples if row["seconds"] > min(0.2 * 60 * asked.minutes, 300)]
+    # Under load, memory is what the moment needs. At rest, what stays.
+    state = "rest" if sum(row["state"] == "rest" for row in warm) >= 3 else "load"
+    warm = [row for row in warm if row["state"] == state]
     third = max(1, len(warm) // 3)
     memory = {}
     for name in soak.watched:
         early = statistics.median(row[f"{name} rss_mib"] for row in warm[:third])
         late = statistics.median(row[f"{name} rss_mib"] for row in warm[-third:])
         memory[name] = {"baseline": baseline[f"{name} rss_mib"], "first_third": early, "last_third": late,
-                        "most": max(row[f"{name} rss_mib"] for row in under_load), "end": last[f"{name} rss_mib"]}
+                        "most": max(row[f"{name} rss_mib"] for row in soak.samples), "end": last[f"{name} rss_mib"]}
         allowed = max(GROWTH_MIB, GROWTH_PART * early)
         checks.append((f"{name}: memory flat", late - early <= allowed, f"{early:.1f} -> {late:.1f} MiB (at most {allowed:.1f} more)"))
         before, after = baseline[f"{name} descriptors"], last[f"{name} descriptors"]
@@ -155,7 +171,7 @@ def verdict(soak, load, baseline, asked):
                    f"{len(load.unexpected)} errors" + (f", the first: {load.unexpected[0]}" if load.unexpected else "")))
     checks.append(("every load did something", not load.silent(), ", ".join(load.silent()) or "yes"))
     return {
-        "machine": machine.describe(), "commit": asked.commit, "minutes": asked.minutes, "memory": memory, "load": load.counts,
+        "machine": machine.describe(), "commit": asked.commit, "minutes": asked.minutes, "compared": state, "memory": memory, "load": load.counts,
         "checks": [{"what": what, "good": good, "seen": seen} for what, good, seen in checks], "unexpected": load.unexpected[:50],
         "samples": soak.samples,
     }
@@ -167,6 +183,8 @@ def markdown(result):
     return "\n".join([
         f"# Soak: {result['minutes']:g} minutes, {'passed' if good else 'FAILED'}", "",
         f"Machine: {machine.line(result['machine'])}. Commit {result['commit'] or 'unknown'}.", "",
+        "Memory is compared at rest, with no session open." if result["compared"] == "rest" else
+        "**Too short to compare memory at rest: under load it is compared, which says little.**", "",
         "| Resident memory, MiB | at the start | first third | last third | most | at the end, idle |", "|---|---|---|---|---|---|",
         *(f"| {name} | {seen['baseline']:.1f} | {seen['first_third']:.1f} | {seen['last_third']:.1f} | {seen['most']:.1f} "
           f"| {seen['end']:.1f} |" for name, seen in memory.items()), "",

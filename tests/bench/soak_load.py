@@ -18,6 +18,7 @@ class Load:
         self.workshop, self.daemons = workshop, daemons
         self.counts, self.unexpected = dict.fromkeys(WHAT, 0), []
         self.over, self.lock, self.threads = threading.Event(), threading.Lock(), []
+        self.resting = threading.Event()
 
     def touch(self, agents):
         """One request through each."""
@@ -45,6 +46,13 @@ class Load:
 
     def alive(self):
         return not self.over.is_set()
+
+    def rest(self):
+        """What is under way is ended, and nothing is begun until `resume`."""
+        self.resting.set()
+
+    def resume(self):
+        self.resting.clear()
 
     def stop(self):
         self.over.set()
@@ -80,8 +88,17 @@ class Load:
     def _repeat(self, name, work):
         def forever():
             while not self.over.is_set():
-                work()
+                if self.resting.is_set():
+                    time.sleep(0.2)
+                else:
+                    work()
         self._thread(name, forever)
+
+    def _pause(self, seconds):
+        """Shorter where there is to be rest, or an end."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self.over.is_set() and not self.resting.is_set():
+            time.sleep(0.2)
 
     def _now_and_then(self, act, least, most, what):
         number = 0
@@ -108,22 +125,20 @@ class Load:
     def _bulk(self, agent):
         for mode, what in (("down", "MB down"), ("up", "MB up")):
             options = {"path": "/1g"} if mode == "down" else {}
-            result = self._loadgen(agent, mode, c=random.randint(1, 4), duration=4, **options)
+            result = self._loadgen(agent, mode, c=2, duration=4, **options)
             if result.get("errors"):
                 self.error(f"bulk {mode}", result.get("first_error"))
             self.count(what, result.get("total_bytes", 0) / 1e6)
-            if self.over.wait(1):
-                return
+            self._pause(1)
 
     def _small(self, agent, excuse):
-        for mode, what, options in (("rr", "requests on open tunnels", {}), ("rr", "plain HTTP requests", {"absolute": True}),
-                                    ("crr", "tunnels opened and closed", {})):
-            result = self._loadgen(agent, mode, c=random.choice((1, 8, 32)), duration=3, **options)
+        for mode, what, options in (("rr", "requests on open tunnels", {"c": 32}), ("crr", "tunnels opened and closed", {"c": 8}),
+                                    ("rr", "plain HTTP requests", {"c": 16, "absolute": True})):
+            result = self._loadgen(agent, mode, duration=3, **options)
             for _ in range(result.get("errors", 0)):
                 self.error(what, result.get("first_error"), excuse)
             self.count(what, result.get("done", 0))
-            if self.over.wait(0.5):
-                return
+            self._pause(0.5)
 
     def _idle(self, agent):
         holder = Process(self._command(agent, "idle", c=200), self.workshop.log("idle"), stdin=subprocess.PIPE,
@@ -133,19 +148,24 @@ class Load:
         if result.get("errors"):
             self.error("idle tunnels", str(result))
         self.count("tunnels held idle", result.get("open", 0))
-        self.over.wait(20)
+        self._pause(20)
         holder.child.stdin.close()
         holder.stop(2)
-        self.over.wait(5)
+        self._pause(5)
 
     async def _rude(self, agent, lanes, pause, excuse):
         """WebSockets, and every way to leave in the middle."""
         origin = await rude.Origin.start()
         until = self.over
 
-        async def lane():
+        async def lane(number):
             while not until.is_set():
-                kind, work = random.choice(rude.KINDS)
+                if self.resting.is_set():
+                    await asyncio.sleep(0.2)
+                    continue
+                # Each in turn, beginning with another one: the load is the same from minute to minute.
+                number += 1
+                kind, work = rude.KINDS[number % len(rude.KINDS)]
                 began = time.monotonic()
                 try:
                     host, port = agent.ports["proxy"].rsplit(":", 1)
@@ -156,7 +176,7 @@ class Load:
                     await asyncio.sleep(0.2)
                 await asyncio.sleep(random.uniform(0, pause))
 
-        await asyncio.gather(*(lane() for _ in range(lanes)))
+        await asyncio.gather(*(lane(number) for number in range(lanes)))
         origin.close()
 
 
