@@ -22,6 +22,7 @@ pub async fn run(options: &Options) -> io::Result<()> {
         options.number("warmup", 0.5)?
     };
     let count = options.number("count", 0)?;
+    let late = options.number("late", 20.0)?;
     let tally = Rc::new(Tally::new(
         Duration::from_secs_f64(warmup),
         Duration::from_secs_f64(window),
@@ -46,11 +47,11 @@ pub async fn run(options: &Options) -> io::Result<()> {
         });
     }
     let all = async { while tasks.join_next().await.is_some() {} };
-    if tokio::time::timeout(Duration::from_secs_f64(warmup + window) + LATE, all)
+    if tokio::time::timeout(Duration::from_secs_f64(warmup + window + late), all)
         .await
         .is_err()
     {
-        tally.error(&io::Error::other("not finished 20 s after the window"));
+        tally.error(&io::Error::other("not finished long after the window"));
     }
     let wall = tally.start.elapsed().as_secs_f64();
     let seconds = if mode == "up" { wall } else { window };
@@ -175,4 +176,3 @@ async fn pipes(pipe: &Pipe, tally: &Tally, count: u64) {
 }
 
 const CHUNK: usize = 256 * 1024;
-const LATE: Duration = Duration::from_secs(20);

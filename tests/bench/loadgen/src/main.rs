@@ -1,7 +1,7 @@
 //! Load, upload sink and emulated WAN for the benchmarks. Every mode prints one JSON object on stdout.
 //!
 //! loadgen down|up|rr|crr|idle --proxy direct|http://H:P|socks5://H:P --target H:P
-//!         [--c N] [--duration S] [--warmup S] [--path /p] [--absolute] [--count N]
+//!         [--c N] [--duration S] [--warmup S] [--path /p] [--absolute] [--count N] [--late S]
 //! loadgen sink  --listen H:P              (takes chunked POSTs, answers with the byte count)
 //! loadgen relay --ns-a NAME --ns-b NAME --delay-ms D --loss PCT --rate-mbit R --queue-ms Q
 mod head;
