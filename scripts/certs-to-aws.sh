@@ -32,6 +32,8 @@ main() {
     environment='' pki=pki server=fluidity-server key_id='' restart=false action=put days=''
     read_arguments "$@"
     export AWS_PAGER=''
+    # Version 1 of the tool knows the region by another name only.
+    if [[ -n ${AWS_REGION:-} ]]; then export AWS_DEFAULT_REGION=$AWS_REGION; fi
     command -v aws >/dev/null || fail "the aws command line tool is missing: pip install awscli"
     store=$(identity_store "${FLUIDITY_PARAMS_DIR:-$root/infra/params}/$environment.conf")
     prefix=/fluidity/$environment/server

@@ -22,7 +22,8 @@ Options
   --except PART[,PART]   all but these
   --set [PART.]KEY=VALUE a parameter, over what the file says; may be repeated
   --image-tag TAG        the same as --set ImageTag=TAG; stays until another is given
-  --lambdas DIR          take the Lambda packages from DIR: wake.zip …, or wake/bootstrap.zip … as cargo-lambda makes them
+  --lambdas DIR          take the Lambda packages from DIR: wake.zip … as infra/lambda/build.sh makes them, or
+                         wake/bootstrap.zip …
   --role ARN             have CloudFormation use this role
   --lift-policy          let this deployment remove or replace what the stack policy protects
   --file PATH            agent-env: write to a file that only you can read
@@ -65,6 +66,8 @@ main() {
     : >"$work/packages"
     command -v aws >/dev/null || fail "the aws command line tool is missing: pip install awscli"
     export AWS_PAGER=''
+    # Version 1 of the tool knows the region by another name only.
+    if [[ -n ${AWS_REGION:-} ]]; then export AWS_DEFAULT_REGION=$AWS_REGION; fi
     load_settings "$settings_file"
     check_account
     case $command in

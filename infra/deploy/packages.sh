@@ -15,7 +15,7 @@ find_packages() {
     done
 }
 
-# package_file NAME: DIR/wake.zip, or DIR/wake/bootstrap.zip as cargo-lambda names it.
+# package_file NAME: DIR/wake.zip, or DIR/wake/bootstrap.zip.
 package_file() {
     local file
     [[ -n $lambda_dir ]] || return 1
@@ -25,7 +25,7 @@ package_file() {
             return
         fi
     done
-    fail "$lambda_dir has neither $1.zip nor $1/bootstrap.zip; build them with: cargo lambda build --release --output-format zip"
+    fail "$lambda_dir has neither $1.zip nor $1/bootstrap.zip; build them with infra/lambda/build.sh"
 }
 
 package_key() {

@@ -199,7 +199,7 @@ deploy_stack() {
 }
 
 hint() {
-    if [[ $1 == *CodeKey* ]]; then echo '; the Lambda packages are given by --lambdas DIR'; fi
+    if [[ $1 == *CodeKey* ]]; then echo '; the Lambda packages, which infra/lambda/build.sh makes, are given by --lambdas DIR'; fi
 }
 
 # protect NAME: the stack policy, and termination protection where the file asks for it.

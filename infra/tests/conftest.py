@@ -1,11 +1,18 @@
-"""One emulator for all tests; each test or module has an AWS account of its own in it."""
+"""One emulator for all tests of a worker; each test or module has an AWS account of its own in it.
 
+pytest.ini has several workers run them. Tests that share a deployment run in one worker, in their order.
+"""
+
+import functools
 import itertools
 import json
 import os
 import pathlib
 import subprocess
+import stat
 import sys
+import tempfile
+import time
 import zipfile
 
 import botocore.session
@@ -16,7 +23,35 @@ import emulator
 ROOT = pathlib.Path(__file__).parents[2]
 REGION = "eu-west-1"
 FUNCTIONS = ("wake", "sleep", "kill")
+# Tests that share a deployment.
+SHARED = ("test_api.py", "test_images.py", "test_update.py")
 accounts = itertools.count(100_000_000_001)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One more than processors: there is always one that waits for a schedule."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 7) + 1
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class SharedDeployments(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            module = nodeid.split("::")[0]
+            return module if module.rsplit("/", 1)[-1] in SHARED else nodeid
+
+    return SharedDeployments(config, log)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests have measured: a worker has no terminal."""
+    for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
+        for name, value in report.user_properties:
+            if report.when == "call":
+                terminalreporter.write_line(f"{name}: {value}")
 
 
 @pytest.fixture(scope="session")
@@ -53,10 +88,32 @@ def package(path, bootstrap):
         archive.writestr(entry, bootstrap)
 
 
+@pytest.fixture(scope="session")
+def aws_tool():
+    """A directory with an `aws` that need not be started anew for each call."""
+    script = pathlib.Path(__file__).with_name("aws_cli.py")
+    # A socket's path has to be short.
+    with tempfile.TemporaryDirectory(prefix="aws-") as directory:
+        address = pathlib.Path(directory) / "socket"
+        tool = pathlib.Path(directory) / "aws"
+        tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{script}" call "{address}" "$@"\n')
+        tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+        # Its standard input is a pipe of ours: whatever becomes of us, it ends.
+        plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        server = subprocess.Popen([sys.executable, script, "serve", address], stdin=subprocess.PIPE, env=plain)
+        deadline = time.monotonic() + 60
+        while not address.exists():
+            assert server.poll() is None and time.monotonic() < deadline, "the aws tool does not start"
+            time.sleep(0.05)
+        yield pathlib.Path(directory)
+        server.stdin.close()
+        server.wait(10)
+
+
 class Cloud:
     """An AWS account, and scripts/deploy.sh in it."""
 
-    def __init__(self, aws, templates, lambdas, account=None):
+    def __init__(self, aws, aws_tool, templates, lambdas, account=None):
         self.aws, self.lambdas = aws, lambdas
         self.account = account or str(next(accounts))
         self.environment = {
@@ -64,7 +121,7 @@ class Cloud:
             for name, value in os.environ.items()
             if not name.startswith(("AWS_", "FLUIDITY_")) and name != "CI"
         } | {
-            "PATH": f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([str(aws_tool), str(pathlib.Path(sys.executable).parent), os.environ["PATH"]]),
             "AWS_ENDPOINT_URL": aws.url,
             "AWS_ACCESS_KEY_ID": self.account,
             "AWS_SECRET_ACCESS_KEY": "of no use",
@@ -96,6 +153,7 @@ class Cloud:
         assert done.returncode == 0, done.stderr
         return done.stderr
 
+    @functools.cache  # noqa: B019, an account lives as long as the tests
     def client(self, service):
         return botocore.session.get_session().create_client(
             service,
@@ -129,8 +187,8 @@ class Cloud:
 
 
 @pytest.fixture(scope="session")
-def new_cloud(aws, templates, lambdas):
-    return lambda account=None: Cloud(aws, templates, lambdas, account)
+def new_cloud(aws, aws_tool, templates, lambdas):
+    return lambda account=None: Cloud(aws, aws_tool, templates, lambdas, account)
 
 
 @pytest.fixture

@@ -96,10 +96,9 @@ def docker(engine):
 
 
 @pytest.mark.parametrize("name", ["server", "agent"])
-def test_an_image_is_small_and_not_roots(docker, name, capsys):
+def test_an_image_is_small_and_not_roots(docker, name, record_property):
     image = docker.inspect(f"fluidity-{name}:{docker.tag}")
-    with capsys.disabled():
-        print(f"\nfluidity-{name}: {image['Size'] / 1e6:.1f} MB")
+    record_property(f"fluidity-{name}", f"{image['Size'] / 1e6:.1f} MB")
     if "FLUIDITY_IMAGE_TAG" not in os.environ:
         assert image["Size"] <= LIMIT
         assert len(image["RootFS"]["Layers"]) == 2

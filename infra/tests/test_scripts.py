@@ -2,9 +2,12 @@
 
 import datetime
 import json
+import os
 import pathlib
 import shutil
 import subprocess
+import sys
+import zipfile
 
 import pytest
 from cryptography import x509
@@ -14,7 +17,7 @@ from cryptography.x509.oid import NameOID
 
 from conftest import ROOT
 
-SCRIPTS = ["scripts/deploy.sh", "scripts/certs-to-aws.sh", "scripts/lint-infra.sh", "infra/docker/build.sh"]
+SCRIPTS = ["scripts/deploy.sh", "scripts/certs-to-aws.sh", "scripts/lint-infra.sh", "infra/docker/build.sh", "infra/lambda/build.sh"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -61,14 +64,34 @@ def test_a_wrong_parameter_file_is_refused_before_anything_is_made(cloud, tmp_pa
     assert cloud.stacks() == {}
 
 
+@pytest.mark.parametrize(("script", "arguments"), [("deploy.sh", ["status", "dev"]), ("certs-to-aws.sh", ["dev", "--delete"])])
+def test_the_region_may_be_named_as_version_2_of_the_tool_does(cloud, script, arguments):
+    named = cloud.script(script, *arguments, AWS_DEFAULT_REGION="", AWS_REGION="eu-west-1")
+    assert named.returncode == 0 and "region" not in named.stderr, named.stderr
+
+
+def test_the_same_binaries_make_the_same_packages(tmp_path):
+    made = []
+    for out, built in [("first", 1_700_000_000), ("second", 1_800_000_000)]:
+        for name in ("wake", "sleep", "kill"):
+            (tmp_path / f"fluidity-{name}").write_text(f"the binary of {name}")
+            os.utime(tmp_path / f"fluidity-{name}", (built, built))
+        subprocess.run(
+            [ROOT / "infra" / "lambda" / "build.sh", "--binaries", ".", "--out", out], cwd=tmp_path, check=True
+        )
+        made.append({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()})
+    assert made[0] == made[1] and set(made[0]) == {"wake.zip", "sleep.zip", "kill.zip"}
+    with zipfile.ZipFile(tmp_path / "first" / "kill.zip") as package:
+        assert package.read("bootstrap") == b"the binary of kill"
+        assert package.getinfo("bootstrap").external_attr >> 16 & 0o777 == 0o755
+
+
 def test_an_environment_without_a_file_is_refused(cloud):
     done = cloud.deploy_sh("deploy", "nowhere")
     assert done.returncode == 1 and "there is no" in done.stderr
 
 
 def test_packages_for_another_processor_are_refused(cloud, tmp_path):
-    import zipfile
-
     for name in ("wake", "sleep", "kill"):
         with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
             archive.writestr("bootstrap", b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\xb7\x00" + bytes(44))
@@ -82,6 +105,16 @@ def test_packages_for_another_processor_are_refused(cloud, tmp_path):
 def test_a_control_plane_without_packages_is_told_where_they_come_from(cloud):
     done = cloud.deploy_sh("deploy", "dev", "--only", "control-plane", FLUIDITY_LAMBDA_DIR="")
     assert done.returncode == 1 and "--lambdas DIR" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["sts", "get-caller-identity"], ["ecr", "no-such-thing"], ["s3api", "head-bucket", "--bucket", "b"]])
+def test_the_aws_of_the_tests_is_the_installed_tool(cloud, aws_tool, arguments):
+    """It is only kept in memory between calls (aws_cli.py)."""
+    ours, installed = (
+        subprocess.run([tool, *arguments], env=cloud.environment, capture_output=True, text=True)
+        for tool in (aws_tool / "aws", pathlib.Path(sys.executable).with_name("aws"))
+    )
+    assert (ours.returncode, ours.stdout, ours.stderr) == (installed.returncode, installed.stdout, installed.stderr)
 
 
 # ---- identities

@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import pytest
+import yaml
 from cfnlint.decode import cfn_yaml
 
 from emulator import CLOUDFORMATION, LACKING
@@ -152,6 +153,120 @@ def test_every_function_logs_into_its_own_group_and_is_called_by_its_alias(all_t
         assert function["LoggingConfig"]["LogGroup"] == {"Ref": f"{name}LogGroup"}
         assert found[f"{name}Alias"]["Properties"]["FunctionVersion"] == {"Fn::GetAtt": [f"{name}VersionRev0", "Version"]}
     assert timeouts == {"Wake": 30, "Sleep": 60, "Kill": 30}
+
+def test_the_gateway_lets_through_what_the_functions_understand_and_nothing_else(all_templates):
+    schema = all_templates["control-plane"]["Resources"]["CommandModel"]["Properties"]["Schema"]
+    source = (ROOT / "control-plane" / "core" / "src" / "request.rs").read_text()
+    fields = re.findall(r"^    (\w+): ", re.search(r"struct Fields \{(.*?)\n\}", source, re.S)[1], re.M)
+    assert set(schema["properties"]) == {re.sub(r"_(\w)", lambda found: found[1].upper(), field) for field in fields}
+    assert schema["additionalProperties"] is False and schema["type"] == "object"
+    assert schema["properties"]["reason"]["maxLength"] == int(re.search(r"MAX_REASON: usize = (\d+);", source)[1])
+
+
+def test_no_function_runs_more_often_at_once_than_it_may(all_templates):
+    found = all_templates["control-plane"]
+    for name in ("Wake", "Sleep", "Kill"):
+        limit = found["Resources"][f"{name}Function"]["Properties"]["ReservedConcurrentExecutions"]
+        assert limit == {"Fn::If": ["WithReservedConcurrency", {"Ref": f"{name}Concurrency"}, {"Ref": "AWS::NoValue"}]}
+    assert found["Parameters"]["ReservedConcurrency"]["Default"] == "true"
+    assert found["Parameters"]["SleepConcurrency"]["Default"] == 1
+
+
+def test_a_call_that_failed_to_its_end_is_kept(all_templates):
+    found = all_templates["control-plane"]["Resources"]
+    for name in ("Sleep", "Kill"):
+        kept = found[f"{name}Failures"]["Properties"]
+        assert kept["Qualifier"] == "live", "schedules call the alias"
+        assert kept["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["DeadLetterQueue", "Arn"]}
+
+
+def test_what_costs_money_at_rest_is_off_in_dev_and_by_default(all_templates):
+    for template, resource, condition in [
+        ("control-plane", "WebAcl", "WithFirewall"),
+        ("control-plane", "WebAclAssociation", "WithFirewall"),
+        ("observability", "DashboardPage", "WithDashboard"),
+        ("observability", "Refusals", "WithRefusalsAlarm"),
+        ("server", "IdentitySecret", "WithSecretsManager"),
+    ]:
+        found = all_templates[template]
+        assert found["Resources"][resource]["Condition"] == condition
+        parameter, on = found["Conditions"][condition]["Fn::Equals"]
+        assert found["Parameters"][parameter["Ref"]]["Default"] != on
+        assert not re.search(rf"^{parameter['Ref']} *= *{on}$", (PARAMS / "dev.conf").read_text(), re.M)
+        assert re.search(rf"^{parameter['Ref']} *= *{on}$", (PARAMS / "prod.conf").read_text(), re.M)
+
+
+def test_every_alarm_and_event_reaches_the_topic(all_templates):
+    found = all_templates["observability"]["Resources"]
+    alarms = dict(resources({"o": all_templates["observability"]}, "AWS::CloudWatch::Alarm"))
+    for name, alarm in alarms.items():
+        assert alarm["Properties"]["AlarmActions"] == [{"Ref": "Topic"}], name
+    watched = {(alarm["Properties"]["Namespace"], alarm["Properties"]["MetricName"]) for alarm in alarms.values() if isinstance(alarm["Properties"]["MetricName"], str)}
+    assert {("AWS/Lambda", "Errors"), ("AWS/Lambda", "Invocations"), ("AWS/ApiGateway", "5XXError"), ("AWS/SQS", "ApproximateNumberOfMessagesVisible")} <= watched
+    assert {"NeverRan", "UnknownTooLong", "InDoubt", "AwakeLong"} <= set(alarms)
+    assert found["FailedTasks"]["Properties"]["Targets"][0]["Arn"] == {"Ref": "Topic"}
+    for kind in ("AWS::Budgets::Budget", "AWS::CE::AnomalySubscription"):
+        assert '{"Ref": "Topic"}' in json.dumps([one for _, one in resources(all_templates, kind)]), kind
+
+
+def test_active_tracing_covers_the_api_and_every_function(all_templates):
+    found = all_templates["control-plane"]["Resources"]
+    assert found["Stage"]["Properties"]["TracingEnabled"] == {"Fn::If": ["WithActiveTracing", True, False]}
+    for name in ("Wake", "Sleep", "Kill"):
+        mode = found[f"{name}Function"]["Properties"]["TracingConfig"]["Mode"]
+        assert mode == {"Fn::If": ["WithActiveTracing", "Active", "PassThrough"]}
+
+
+def test_the_functions_have_a_collector_only_where_its_layer_is_named(all_templates):
+    found = all_templates["control-plane"]
+    assert found["Parameters"]["CollectorLayerArn"]["Default"] == ""
+    traces = {"Fn::Or": [{"Condition": "WithActiveTracing"}, {"Condition": "WithCollector"}]}
+    assert found["Conditions"]["WithTraces"] == traces
+
+    def only_with_collector(value):
+        return {"Fn::If": ["WithCollector", value, {"Ref": "AWS::NoValue"}]}
+
+    for name in ("Wake", "Sleep", "Kill"):
+        function = found["Resources"][f"{name}Function"]["Properties"]
+        variables = {key: value for key, value in function["Environment"]["Variables"].items() if key.startswith("OTEL_")}
+        assert variables == {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": only_with_collector("http://localhost:4318"),
+            "OTEL_SERVICE_NAME": only_with_collector({"Fn::Sub": f"fluidity-${{Environment}}-{name.lower()}"}),
+            "OTEL_RESOURCE_ATTRIBUTES": only_with_collector({"Fn::Sub": "deployment.environment.name=${Environment}"}),
+        }
+        condition, layers, otherwise = function["Layers"]["Fn::If"]
+        assert condition == "WithLayers" and otherwise == {"Ref": "AWS::NoValue"}
+        assert layers[0] == only_with_collector({"Ref": "CollectorLayerArn"})
+        assert function["MemorySize"] == {"Fn::If": ["WithCollector", 256, 128]}
+        statements = found["Resources"][f"{name}Role"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+        assert [s["Fn::If"][0] for s in statements if "Fn::If" in s and s["Fn::If"][1]["Sid"] == "PublishTraces"] == ["WithTraces"]
+
+
+@pytest.mark.parametrize("name", ["server", "fleet"])
+def test_the_collector_beside_the_server_can_fail_and_the_server_does_not(all_templates, name):
+    server, optional = all_templates[name]["Resources"]["TaskDefinition"]["Properties"]["ContainerDefinitions"]
+    condition, collector, otherwise = optional["Fn::If"]
+    assert condition == "WithTracing" and otherwise == {"Ref": "AWS::NoValue"}
+    assert collector["Essential"] is False and server["Essential"] is True
+    # It ends after the server, which has spans to the last; and starts without waiting for its health.
+    depends = server["DependsOn"]["Fn::If"]
+    assert depends == ["WithTracing", [{"ContainerName": "collector", "Condition": "START"}], {"Ref": "AWS::NoValue"}]
+    environment = {entry["Name"]: entry["Value"] for entry in collector["Environment"]}
+    told = yaml.safe_load(environment["AOT_CONFIG_CONTENT"])
+    listens = told["receivers"]["otlp"]["protocols"]
+    sends = {e["Fn::If"][1]["Name"]: e["Fn::If"][1]["Value"] for e in server["Environment"] if "Fn::If" in e}
+    assert set(listens) == {"http"} and sends["OTEL_EXPORTER_OTLP_ENDPOINT"] == f"http://{listens['http']['endpoint']}"
+    pipeline = told["service"]["pipelines"]["traces"]
+    assert pipeline == {"receivers": ["otlp"], "processors": ["memory_limiter", "batch"], "exporters": ["awsxray"]}
+    assert "awsxray" in told["exporters"]
+    # What /healthcheck of the image asks, without a shell.
+    assert told["extensions"]["health_check"]["endpoint"] == "127.0.0.1:13133"
+    assert told["service"]["extensions"] == ["health_check"]
+    assert collector["HealthCheck"]["Command"] == ["CMD", "/healthcheck"]
+    # In the smallest task the server keeps more than half.
+    limit = told["processors"]["memory_limiter"]["limit_mib"]
+    assert limit < int(environment["GOMEMLIMIT"].removesuffix("MiB")) < collector["Memory"] < 512 / 2
+    assert collector["User"].split(":")[0] not in ("0", "root")
 
 
 def test_schedules_report_what_they_could_not_deliver(all_templates):
