@@ -12,7 +12,7 @@ Usage: scripts/test.sh [all|quick]
 
   all     (default) install what is missing, then: format, the infrastructure's lint (templates, shell scripts, images,
           workflows), structure, clippy, licences and bans, build, every test, doctests, docs, sample configurations,
-          fuzz targets, the quickstart once, the demo of scale to zero once, the infrastructure in an AWS emulator
+          fuzz targets, benchmark programs, the quickstart once, the demo of scale to zero once, the infrastructure in an AWS emulator
   quick   format, clippy and the unit tests; installs nothing
 
 Stops at the first section that fails, and says which in a summary. Safe to run twice.
@@ -77,6 +77,7 @@ main() {
     section "doctests" cargo test --locked --workspace --doc
     section "docs" docs
     section "fuzz targets" fuzz_targets
+    section "benchmark programs" benchmark_programs
     section "quickstart" quickstart
     section "demo: scale to zero" demo
     section "infrastructure: tests" infrastructure_tests
@@ -269,6 +270,16 @@ fuzz_targets() {
     # Any file stands in for libFuzzer: a check does not link it, and building it would need a C++ compiler.
     CUSTOM_LIBFUZZER_PATH=$PWD/wire/fuzz/Cargo.toml \
         cargo check --locked --manifest-path wire/fuzz/Cargo.toml --target-dir "$(target_dir)/fuzz"
+}
+
+# Outside the workspace, each with its own lock file: they must build, and measure nothing here.
+benchmark_programs() {
+    local program
+    for program in loadgen quinnlab; do
+        cargo fmt --manifest-path "tests/bench/$program/Cargo.toml" --check
+        cargo check --locked --manifest-path "tests/bench/$program/Cargo.toml" --target-dir "$(target_dir)/bench"
+    done
+    python3 -B -c 'import ast, sys; [ast.parse(open(file).read(), file) for file in sys.argv[1:]]' tests/bench/*.py
 }
 
 quickstart() {
