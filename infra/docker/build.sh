@@ -7,15 +7,14 @@ usage() {
 Usage: infra/docker/build.sh [server|agent|all] [OPTION…]
 
 Builds static binaries and puts each into an image of its own, FROM scratch: fluidity-server:local and
-fluidity-agent:local. Pulls nothing. Fails if an image is larger than 14 MB: the aim is 12, which the
-agent keeps and the server, with the AWS client, does not yet.
+fluidity-agent:local. Pulls nothing. Fails if an image is larger than 12 MB.
 
 Options
   --arch ARCH      amd64 or arm64 (default: this machine's; the other needs its Rust target and linker)
   --tag TAG        tag of the images (default: local)
   --binaries DIR   take the binaries from DIR instead of building them
   --ca-bundle FILE the public CAs (default: /etc/ssl/certs/ca-certificates.crt)
-  --max-mb N       the limit for each image (default: 14)
+  --max-mb N       the limit for each image (default: 12)
   --save DIR       also write each image to DIR/fluidity-NAME-ARCH.tar.gz
 
 Needs a Docker engine and, to build, what the workspace needs. Safe to repeat.
@@ -25,7 +24,7 @@ TXT
 main() {
     cd "$(dirname "${BASH_SOURCE[0]}")/../.."
     local names=(server agent) binaries=''
-    arch=$(machine) tag=local ca_bundle=/etc/ssl/certs/ca-certificates.crt max_mb=14 save=''
+    arch=$(machine) tag=local ca_bundle=/etc/ssl/certs/ca-certificates.crt max_mb=12 save=''
     while (($#)); do
         case $1 in
             -h | --help | help)
@@ -79,9 +78,11 @@ binary() {
 
 # The target is named, so that the flags reach the binaries alone and not the build scripts.
 build_binaries() {
-    local name packages=()
+    local name packages=() flags="-C target-feature=+crt-static"
     for name in "$@"; do packages+=(--package "fluidity-$name"); done
-    RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --target "$(target)" "${packages[@]}"
+    # A tenth smaller: relocations packed, equal functions once. Rust links with lld, which knows both, on this target alone.
+    if [[ $arch == amd64 ]]; then flags+=" -C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all"; fi
+    RUSTFLAGS=$flags cargo build --locked --release --target "$(target)" "${packages[@]}"
 }
 
 build_image() {

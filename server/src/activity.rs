@@ -7,13 +7,18 @@
 
 use crate::metrics::Metrics;
 use crate::roster::Roster;
-use aws_config::BehaviorVersion;
+use aws_config::ecs::EcsCredentialsProvider;
+use aws_config::environment::{EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider};
+use aws_config::imds::credentials::ImdsCredentialsProvider;
+use aws_config::meta::credentials::CredentialsProviderChain;
+use aws_config::meta::region::ProvideRegion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_sdk_cloudwatch::Client;
+use aws_sdk_cloudwatch::config::BehaviorVersion;
 use aws_sdk_cloudwatch::error::DisplayErrorContext;
 use aws_sdk_cloudwatch::primitives::DateTime;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
+use aws_sdk_cloudwatch::{Client, Config};
 use fluidity_daemon::admin::fetch;
 use http::Uri;
 use serde::Deserialize;
@@ -187,18 +192,29 @@ impl Activity {
     }
 }
 
-/// With credentials and region as the SDK finds them: in a task, those of its role.
+/// With the environment's region, and credentials of the environment, the task's role or the EC2 instance's.
+///
+/// Not all that the SDK would try: profiles and tokens for STS are in no task, and would be a part of its image.
 async fn client() -> Client {
+    let credentials =
+        CredentialsProviderChain::first_try("Environment", EnvironmentVariableCredentialsProvider::new())
+            .or_else("EcsContainer", EcsCredentialsProvider::builder().build())
+            .or_else("Ec2InstanceMetadata", ImdsCredentialsProvider::builder().build());
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT)
         .operation_attempt_timeout(ATTEMPT)
         .build();
-    let config = aws_config::defaults(BehaviorVersion::latest())
+    let mut config = Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(EnvironmentVariableRegionProvider::new().region().await)
+        .credentials_provider(credentials)
         .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .load()
-        .await;
-    Client::new(&config)
+        .retry_config(RetryConfig::standard().with_max_attempts(3));
+    let endpoint = ["AWS_ENDPOINT_URL_CLOUDWATCH", "AWS_ENDPOINT_URL"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok());
+    config.set_endpoint_url(endpoint);
+    Client::from_conf(config.build())
 }
 
 /// The id of the ECS task that this process runs in, as its metadata endpoint (version 4) tells it.
