@@ -123,7 +123,8 @@ pub(crate) struct Window {
     borrowed: u64,
     granted: u64,
     delivered: u64,
-    granted_at: Instant,
+    /// When, and behind how many bytes, the window's size was looked at last.
+    looked: (Instant, u64),
 }
 
 impl Window {
@@ -136,7 +137,7 @@ impl Window {
             borrowed: 0,
             granted: base,
             delivered: 0,
-            granted_at: now,
+            looked: (now, 0),
         }
     }
 
@@ -154,24 +155,27 @@ impl Window {
     /// Notes that the reader took `bytes`; returns a new limit where it is time to grant one.
     ///
     /// Half a window taken in less than four round trips doubles the window: the path can carry more than the
-    /// window lets through. Half a window that took seconds gives half of what was borrowed back.
+    /// window lets through. Half a window that took seconds gives half of what was borrowed back. A limit goes out for
+    /// an eighth of a wide window: where packets are lost, the reader is two round trips behind the sender, and more of
+    /// the window held back would stop it.
     pub(crate) fn deliver(&mut self, bytes: u64, now: Instant, rtt: Duration) -> Option<u64> {
         self.delivered += bytes;
         let size = self.base + self.borrowed;
-        if self.granted.saturating_sub(self.delivered) > size / 2 {
-            return None;
+        let (since, behind) = self.looked;
+        if self.delivered - behind >= size / 2 {
+            let taken_in = now.saturating_duration_since(since);
+            if taken_in < (rtt * 4).max(QUICK) {
+                self.borrowed += self.pool.borrow(size.min(MAX_WINDOW.saturating_sub(size)));
+            } else if taken_in > SLOW && self.borrowed > 0 {
+                let back = self.borrowed.div_ceil(2);
+                self.borrowed -= back;
+                self.pool.give_back(back);
+            }
+            self.looked = (now, self.delivered);
         }
-        let taken_in = now.saturating_duration_since(self.granted_at);
-        if taken_in < (rtt * 4).max(QUICK) {
-            self.borrowed += self.pool.borrow(size.min(MAX_WINDOW.saturating_sub(size)));
-        } else if taken_in > SLOW && self.borrowed > 0 {
-            let back = self.borrowed.div_ceil(2);
-            self.borrowed -= back;
-            self.pool.give_back(back);
-        }
-        self.granted_at = now;
         let limit = self.delivered + self.base + self.borrowed;
-        (limit > self.granted).then(|| {
+        let due = (size / 8).max(LEAST_GRANT).min(size / 2);
+        (limit >= self.granted + due).then(|| {
             self.granted = limit;
             limit
         })
@@ -207,6 +211,8 @@ impl WakerSlot {
     }
 }
 
+/// Less is not worth a message, but to a window that is not much more.
+const LEAST_GRANT: u64 = 128 * 1024;
 /// Half a window in less than this always counts as quick: on a path of microseconds, grants cost more than memory.
 const QUICK: Duration = Duration::from_millis(5);
 /// Half a window in more than this means that the reader does not need so much.

@@ -6,6 +6,7 @@
 
 pub mod code;
 pub mod codec;
+mod congestion;
 mod credit;
 mod io;
 pub mod link;

@@ -3,10 +3,10 @@
 //! A server derives its stateless-reset and connection-id keys from its identity, so that after a restart it answers
 //! packets of connections it no longer knows with a stateless reset (RFC 9000 §10.3), and agents notice at once.
 
+use crate::congestion::ModelConfig;
 use crate::credit::{MAX_WINDOW, Pool};
 use crate::socket::Ungrouped;
 use crate::tls::Identity;
-use quinn::congestion::BbrConfig;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Runtime, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -103,7 +103,7 @@ fn transport(options: &QuicOptions) -> Result<Arc<TransportConfig>, QuicError> {
         .receive_window(window(Pool::bound(options.pool, options.max_sessions.max(ASSUMED_SESSIONS))))
         .send_window(SEND_WINDOW)
         .datagram_receive_buffer_size(None)
-        .congestion_controller_factory(Arc::new(BbrConfig::default()));
+        .congestion_controller_factory(Arc::new(ModelConfig));
     Ok(Arc::new(transport))
 }
 
