@@ -126,7 +126,7 @@ impl Waiting {
 }
 
 /// Sessions that wait, at the most.
-const MOST: usize = 64;
-const MOST_PER_TARGET: usize = 8;
+const MOST: usize = 256;
+const MOST_PER_TARGET: usize = 64;
 /// How long one may wait.
 const OLDEST: Duration = Duration::from_secs(30);
