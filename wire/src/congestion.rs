@@ -193,7 +193,7 @@ impl Model {
             Phase::Drain if float(self.in_flight) <= self.size() => Phase::Cruise { step: FIRST_STEP },
             Phase::Drain => Phase::Drain,
             // A little more brought much more: the path has grown.
-            Phase::Cruise { .. } if rate > before * LEAP && before > 0.0 => Phase::Startup { flat: 1 },
+            Phase::Cruise { .. } if rate > before * LEAP && before > 0.0 => Phase::Startup { flat: FLAT_ROUNDS - 1 },
             Phase::Cruise { step } => Phase::Cruise {
                 step: (step + 1) % GAINS.len(),
             },
@@ -318,7 +318,7 @@ const GROWTH: f64 = 1.25;
 const FLAT_ROUNDS: u8 = 3;
 /// A round with pauses that was so fast all the same counts.
 const FAST: f64 = 0.75;
-const LEAP: f64 = 1.2;
+const LEAP: f64 = 1.12;
 /// How long a bandwidth counts, at least.
 const KEPT: Duration = Duration::from_secs(1);
 const KEPT_DELAYS: u32 = 8;
