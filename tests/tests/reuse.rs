@@ -37,5 +37,9 @@ async fn as_many_sessions_wait_for_reuse_as_a_busy_client_has() {
     }
     // Once each, and a few more: a session is given back a moment after its answer was read.
     let dials = web.connections();
-    assert!(dials <= CLIENTS * 2, "{dials} dials for {} requests", CLIENTS * 10);
+    assert!(
+        dials <= CLIENTS * 2,
+        "{dials} dials for {} requests",
+        CLIENTS * 10
+    );
 }

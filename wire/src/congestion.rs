@@ -193,7 +193,9 @@ impl Model {
             Phase::Drain if float(self.in_flight) <= self.size() => Phase::Cruise { step: FIRST_STEP },
             Phase::Drain => Phase::Drain,
             // A little more brought much more: the path has grown.
-            Phase::Cruise { .. } if rate > before * LEAP && before > 0.0 => Phase::Startup { flat: FLAT_ROUNDS - 1 },
+            Phase::Cruise { .. } if rate > before * LEAP && before > 0.0 => Phase::Startup {
+                flat: FLAT_ROUNDS - 1,
+            },
             Phase::Cruise { step } => Phase::Cruise {
                 step: (step + 1) % GAINS.len(),
             },
