@@ -12,7 +12,8 @@ Usage: scripts/test.sh [all|quick]
 
   all     (default) install what is missing, then: format, the infrastructure's lint (templates, shell scripts, images,
           workflows), structure, clippy, licences and bans, build, every test, doctests, docs, sample configurations,
-          fuzz targets, benchmark programs, the quickstart once, the demo of scale to zero once, the infrastructure in an AWS emulator
+          fuzz targets, benchmark programs, the quickstart once, the demo of scale to zero once, the infrastructure
+          in an AWS emulator
   quick   format, clippy and the unit tests; installs nothing
 
 Stops at the first section that fails, and says which in a summary. Safe to run twice.

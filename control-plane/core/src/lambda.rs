@@ -48,9 +48,9 @@ pub async fn run<F: Function>() -> Result<(), lambda_runtime::Error> {
             function = F::NAME,
             requestId = event.context.request_id
         );
-        let called = event.clone();
+        let called = spans::called(F::NAME, &event);
         let serving = Box::pin(serve::<F>(plane, event).instrument(span));
-        let answered = spans::timed(F::NAME, &called, serving).await;
+        let answered = spans::within(called, serving).await;
         if let Some(exporter) = exporter {
             exporter.flush().await;
         }

@@ -35,16 +35,16 @@ pub(crate) fn start(function: &'static str) -> Option<Exporter> {
     })
 }
 
-/// Times a call, with what it asks of AWS.
-pub(crate) async fn timed<T, E>(
-    function: &'static str,
-    event: &LambdaEvent<Value>,
-    call: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
+/// The span of a call.
+pub(crate) fn called(function: &'static str, event: &LambdaEvent<Value>) -> Span {
     let mut span = Span::server(function, || parent(&event.payload, &event.context));
     span.set("faas.invocation_id", || event.context.request_id.clone());
-    let span = Arc::new(span);
-    CALL.scope(span, call).await
+    span
+}
+
+/// Does a call's work as a part of its span, which ends with it.
+pub(crate) async fn within<T>(span: Span, call: impl Future<Output = T>) -> T {
+    CALL.scope(Arc::new(span), call).await
 }
 
 /// Who caused the call.
