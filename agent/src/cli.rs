@@ -5,10 +5,10 @@ use crate::lifecycle::command;
 use crate::pki::{self, PkiCommand};
 use crate::status::Status;
 use clap::{Args, Parser, Subcommand};
+use fluidity_daemon::runtime::block_on;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// A private internet exit: the local proxy of a Fluidity tunnel.
 #[derive(Debug, Parser)]
@@ -179,16 +179,6 @@ impl Cli {
     }
 }
 
-/// Runs a future to its end. A name that is still being resolved then does not hold the process up.
-fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let output = runtime.block_on(future);
-    runtime.shutdown_timeout(LAST_MOMENT);
-    Ok(output)
-}
-
 fn print(text: &str) -> io::Result<()> {
     io::stdout().lock().write_all(text.as_bytes())
 }
-
-const LAST_MOMENT: Duration = Duration::from_millis(100);

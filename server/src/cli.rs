@@ -4,6 +4,7 @@ use crate::config::{Config, Flags, SCHEMA, Settings};
 use anyhow::{Context, bail};
 use clap::{Args, Parser, Subcommand};
 use fluidity_daemon::admin::fetch;
+use fluidity_daemon::runtime::block_on;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -144,17 +145,8 @@ async fn healthcheck(admin: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a future to its end. A name that is still being resolved then does not hold the process up.
-fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let output = runtime.block_on(future);
-    runtime.shutdown_timeout(LAST_MOMENT);
-    Ok(output)
-}
-
 fn print(text: &str) -> io::Result<()> {
     io::stdout().lock().write_all(text.as_bytes())
 }
 
 const DEADLINE: Duration = Duration::from_secs(3);
-const LAST_MOMENT: Duration = Duration::from_millis(100);

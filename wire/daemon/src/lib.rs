@@ -1,4 +1,4 @@
-//! What every Fluidity daemon is around the tunnel: layered settings, secrets, logs, signals, the admin listener.
+//! What every Fluidity daemon is around the tunnel: layered settings, secrets, logs, signals, the runtime, the admin listener.
 //!
 //! Nothing in here knows the protocol; `docs/adr/0006-daemon-crate.md` says why it is a crate of its own.
 
@@ -6,6 +6,7 @@ pub mod admin;
 pub mod hangup;
 pub mod logs;
 pub mod ports;
+pub mod runtime;
 pub mod secret;
 pub mod settings;
 pub mod shutdown;
