@@ -4,6 +4,8 @@
 //! [`code`] (the registry of outcomes), [`tls`] (who speaks), [`quic`] (over what), [`link`] (one connection),
 //! `stream` (one session's guarded halves) and [`relay`] (the copy). `docs/protocol.md` is the specification.
 
+mod backlog;
+mod buffer;
 pub mod code;
 pub mod codec;
 mod congestion;

@@ -4,6 +4,7 @@
 //! and `Goodbye` follow. Sessions never wait for it. The driver that [`Link::start`] returns is the only reader and
 //! writer of control messages; whoever starts the link owns that task. It ends when the connection does.
 
+use crate::backlog::Backlog;
 use crate::code::{CloseCode, ReplyCode, ResetCode};
 use crate::codec;
 use crate::credit::{EARLY_WINDOW, Pool, Window};
@@ -80,6 +81,7 @@ pub enum OpenStreamError {
 pub struct Link {
     connection: Connection,
     outbox: Arc<Outbox>,
+    backlog: Arc<Backlog>,
     pool: Arc<Pool>,
     peer: watch::Receiver<PeerState>,
 }
@@ -95,6 +97,7 @@ impl Link {
         let link = Arc::new(Self {
             connection: connection.clone(),
             outbox: outbox.clone(),
+            backlog: Arc::new(Backlog::new(connection.clone())),
             pool: Pool::new(options.pool),
             peer: watched,
         });
@@ -200,7 +203,7 @@ impl Link {
         self.outbox.lock().sessions.insert(id, Arc::downgrade(&state));
         let window = Window::new(self.pool.clone(), Instant::now());
         let recv = SessionRecv::new(recv, state.clone(), window, self.connection.clone());
-        (SessionSend::new(send, state), recv)
+        (SessionSend::new(send, state, self.backlog.clone()), recv)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A server derives its stateless-reset and connection-id keys from its identity, so that after a restart it answers
 //! packets of connections it no longer knows with a stateless reset (RFC 9000 §10.3), and agents notice at once.
 
+use crate::backlog;
 use crate::congestion::ModelConfig;
 use crate::credit::{MAX_WINDOW, Pool};
 use crate::socket::Ungrouped;
@@ -101,7 +102,8 @@ fn transport(options: &QuicOptions) -> Result<Arc<TransportConfig>, QuicError> {
         .stream_receive_window(window(MAX_WINDOW))
         // Never the limit for a peer that keeps to its credit (`credit`), yet a bound for one that does not.
         .receive_window(window(Pool::bound(options.pool, options.max_sessions.max(ASSUMED_SESSIONS))))
-        .send_window(SEND_WINDOW)
+        // `backlog` lets it follow the path.
+        .send_window(backlog::LEAST)
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(Arc::new(ModelConfig));
     Ok(Arc::new(transport))
@@ -149,8 +151,6 @@ fn window(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
 }
 
-/// Bytes in flight that one connection may hold for retransmission.
-const SEND_WINDOW: u64 = 16 * 1024 * 1024;
 /// Handshakes that may wait for the accept loop.
 const MAX_INCOMING: usize = 1024;
 /// What an agent reckons with for its own sessions, whose number the server limits.

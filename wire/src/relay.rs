@@ -5,6 +5,7 @@
 //! (SO_LINGER 0). A cut never looks like an end. The bytes read from TCP are handed to QUIC, and QUIC's to TCP,
 //! without a copy; an idle session holds no buffer. Last stop on the byte's way, on both sides.
 
+use crate::buffer::{BUFFERS, LARGE};
 use crate::code::ResetCode;
 use crate::stream::{SessionRecv, SessionSend, StreamCut};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -250,6 +251,8 @@ async fn outward(
     }
     let mut buffer = BytesMut::new();
     let mut size = SMALLEST_READ;
+    // What the buffer was made for.
+    let mut made = 0;
     loop {
         let credit = match send.available() {
             0 => tokio::select! {
@@ -259,17 +262,24 @@ async fn outward(
             },
             credit => credit,
         };
-        let room = usize::try_from(credit).unwrap_or(usize::MAX).min(size);
-        buffer.reserve(room);
+        // What the last read left of the buffer is used first.
+        if buffer.capacity() < size.div_ceil(2) {
+            BUFFERS.give(std::mem::replace(&mut buffer, BUFFERS.take(size)), made);
+            made = size;
+        }
+        let room = usize::try_from(credit)
+            .unwrap_or(usize::MAX)
+            .min(size)
+            .min(buffer.capacity());
         match try_read(tcp, &mut buffer, room) {
             Ok(0) => {
                 send.finish();
                 return Ok(());
             }
             Ok(read) => {
-                if read == size {
-                    size = (size * 2).min(LARGEST_READ);
-                } else if read < size / 4 {
+                if read == room {
+                    size = (size * 2).min(LARGE);
+                } else if read < room / 4 {
                     size = (size / 2).max(SMALLEST_READ);
                 }
                 send.write_chunk(buffer.split().freeze()).await.map_err(end_of)?;
@@ -277,7 +287,7 @@ async fn outward(
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Whoever waits holds no memory.
-                buffer = BytesMut::new();
+                BUFFERS.give(std::mem::take(&mut buffer), made);
                 tokio::select! {
                     ready = tcp.readable() => ready.map_err(|_| RelayEnd::TcpReset)?,
                     cut = &mut stopped => return Err(end_of(cut)),
@@ -420,8 +430,6 @@ fn length(size: usize) -> u64 {
 
 /// A session that moves little reads into little.
 const SMALLEST_READ: usize = 4 * 1024;
-/// A busy session reads so much at a time.
-const LARGEST_READ: usize = 128 * 1024;
 /// How many of QUIC's chunks go to the socket in one call.
 const CHUNKS: usize = 32;
 /// How long an end waits for the peer to have taken what was sent.

@@ -8,6 +8,7 @@ mod session_io;
 
 pub use session_io::SessionIo;
 
+use crate::backlog::Backlog;
 use crate::code::ResetCode;
 use crate::credit::{SendCredit, WakerSlot, Window};
 use crate::link::Outbox;
@@ -85,15 +86,17 @@ impl Drop for SessionState {
 pub struct SessionSend {
     stream: SendStream,
     state: Arc<SessionState>,
+    backlog: Arc<Backlog>,
     sent: u64,
     ended: bool,
 }
 
 impl SessionSend {
-    pub(crate) fn new(stream: SendStream, state: Arc<SessionState>) -> Self {
+    pub(crate) fn new(stream: SendStream, state: Arc<SessionState>, backlog: Arc<Backlog>) -> Self {
         Self {
             stream,
             state,
+            backlog,
             sent: 0,
             ended: false,
         }
@@ -134,9 +137,15 @@ impl SessionSend {
             let size = usize::try_from(credit).unwrap_or(usize::MAX).min(chunk.len());
             let part = chunk.split_to(size);
             self.write_raw(part).await?;
-            self.sent += u64::try_from(size).unwrap_or(u64::MAX);
+            self.wrote(size);
         }
         Ok(())
+    }
+
+    fn wrote(&mut self, size: usize) {
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        self.sent += size;
+        self.backlog.wrote(size);
     }
 
     pub(crate) fn raise_credit(&self, limit: u64) {

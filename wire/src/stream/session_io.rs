@@ -75,7 +75,7 @@ impl AsyncWrite for SessionIo {
         let part = bytes.get(..size).unwrap_or(bytes);
         let written = Pin::new(&mut this.send.stream).poll_write(context, part);
         let written = ready!(written).map_err(cut_of_write)?;
-        this.send.sent += u64::try_from(written).unwrap_or(u64::MAX);
+        this.send.wrote(written);
         Poll::Ready(Ok(written))
     }
 
