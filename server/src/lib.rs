@@ -23,7 +23,7 @@ use activity::Activity;
 use admin::Pages;
 use anyhow::Context;
 use breaker::Breakers;
-use config::Config;
+use config::{Config, Limits};
 use connection::House;
 use dial::Dialer;
 use fluidity_daemon::admin::AdminServer;
@@ -173,13 +173,17 @@ fn renew(
     })
 }
 
+/// A session too many is told so, and does not wait for a stream.
+fn streams(limits: &Limits) -> u32 {
+    limits.sessions_per_agent.saturating_add(SPARE_STREAMS)
+}
+
 fn quic_options(config: &Config) -> QuicOptions {
     QuicOptions {
         idle_timeout: config.idle_timeout,
         // The agents' part: a server that asks would keep connections of sleeping laptops.
         keep_alive: None,
-        // A session too many is told so, and does not wait for a stream.
-        max_sessions: config.limits.sessions_per_agent.saturating_add(SPARE_STREAMS),
+        max_sessions: streams(&config.limits),
         pool: config.limits.window_memory,
     }
 }
@@ -224,6 +228,7 @@ fn house(config: &Config, shutdown: Shutdown) -> anyhow::Result<House> {
         link: LinkOptions {
             hello,
             pool: config.limits.window_memory,
+            max_sessions: streams(&config.limits),
         },
         drain_grace: config.drain_grace,
     })

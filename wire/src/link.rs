@@ -10,10 +10,12 @@ use crate::codec;
 use crate::credit::{EARLY_WINDOW, Pool, Window};
 use crate::io::{ReadMessageError, read_message, read_now};
 use crate::message::{Control, Hello, Open, Others, Reply};
+use crate::quic::FIRST_SESSIONS;
 use crate::stream::{SessionRecv, SessionSend, SessionState, StreamCut};
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -27,6 +29,9 @@ pub struct LinkOptions {
     pub hello: Hello,
     /// Bytes that the windows of all sessions may grow by together.
     pub pool: u64,
+    /// How many sessions the peer may have open at once, as the transport was told
+    /// ([`QuicOptions::max_sessions`](crate::quic::QuicOptions::max_sessions)).
+    pub max_sessions: u32,
 }
 
 /// What the peer said on its control stream so far.
@@ -83,6 +88,7 @@ pub struct Link {
     outbox: Arc<Outbox>,
     backlog: Arc<Backlog>,
     pool: Arc<Pool>,
+    permitted: Permitted,
     peer: watch::Receiver<PeerState>,
 }
 
@@ -99,6 +105,7 @@ impl Link {
             outbox: outbox.clone(),
             backlog: Arc::new(Backlog::new(connection.clone())),
             pool: Pool::new(options.pool),
+            permitted: Permitted::new(options.max_sessions),
             peer: watched,
         });
         outbox.push(Control::Hello(options.hello));
@@ -174,6 +181,9 @@ impl Link {
     pub async fn accept(&self) -> Result<Incoming, ConnectionError> {
         let (send, recv) = self.connection.accept_bi().await?;
         let (send, recv) = self.adopt(send, recv, 0);
+        if let Some(count) = self.permitted.raise(self.sessions()) {
+            self.connection.set_max_concurrent_bi_streams(count.into());
+        }
         Ok(Incoming { send, recv })
     }
 
@@ -204,6 +214,34 @@ impl Link {
         let window = Window::new(self.pool.clone(), Instant::now());
         let recv = SessionRecv::new(recv, state.clone(), window, self.connection.clone());
         (SessionSend::new(send, state, self.backlog.clone()), recv)
+    }
+}
+
+/// How many sessions the peer may have open now: twice as many whenever half of them are in use.
+#[derive(Debug)]
+struct Permitted {
+    now: AtomicU32,
+    most: u32,
+}
+
+impl Permitted {
+    fn new(most: u32) -> Self {
+        Self {
+            now: AtomicU32::new(most.min(FIRST_SESSIONS)),
+            most,
+        }
+    }
+
+    /// The new number, where it is time for one.
+    fn raise(&self, sessions: usize) -> Option<u32> {
+        let now = self.now.load(Ordering::Relaxed);
+        let half = usize::try_from(now / 2).unwrap_or(usize::MAX);
+        if now >= self.most || sessions < half {
+            return None;
+        }
+        let count = now.saturating_mul(2).min(self.most);
+        self.now.store(count, Ordering::Relaxed);
+        Some(count)
     }
 }
 
@@ -442,5 +480,16 @@ mod tests {
         timeout(Duration::from_secs(5), outbox.full.notified())
             .await
             .expect("the driver is told");
+    }
+
+    #[test]
+    fn the_peer_may_open_more_as_it_uses_what_it_has_and_never_more_than_the_most() {
+        let permitted = Permitted::new(300);
+        assert_eq!(permitted.raise(63), None);
+        assert_eq!(permitted.raise(64), Some(256));
+        assert_eq!(permitted.raise(100), None);
+        assert_eq!(permitted.raise(128), Some(300));
+        assert_eq!(permitted.raise(300), None);
+        assert_eq!(Permitted::new(0).raise(0), None);
     }
 }

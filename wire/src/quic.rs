@@ -25,6 +25,8 @@ pub struct QuicOptions {
     /// How often a silent connection is probed; `None` on the side that leaves it to the other.
     pub keep_alive: Option<Duration>,
     /// How many sessions the peer may have open at once on a connection. 0 on an agent, which accepts none.
+    ///
+    /// A connection begins with some of them; its [`Link`](crate::Link), which is told the same, raises their number.
     pub max_sessions: u32,
     /// Bytes that the windows of a connection's sessions may grow by together.
     pub pool: u64,
@@ -96,7 +98,7 @@ fn transport(options: &QuicOptions) -> Result<Arc<TransportConfig>, QuicError> {
     transport
         .max_idle_timeout(Some(idle))
         .keep_alive_interval(options.keep_alive)
-        .max_concurrent_bidi_streams(VarInt::from_u32(options.max_sessions))
+        .max_concurrent_bidi_streams(VarInt::from_u32(options.max_sessions.min(FIRST_SESSIONS)))
         // The control stream; a second one breaks the protocol.
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .stream_receive_window(window(MAX_WINDOW))
@@ -151,6 +153,8 @@ fn window(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
 }
 
+/// Streams that a connection's peer may open at first. quinn keeps a slot for each stream that is permitted, used or not.
+pub(crate) const FIRST_SESSIONS: u32 = 128;
 /// Handshakes that may wait for the accept loop.
 const MAX_INCOMING: usize = 1024;
 /// What an agent reckons with for its own sessions, whose number the server limits.

@@ -120,6 +120,7 @@ impl Dialer {
             link: LinkOptions {
                 hello,
                 pool: config.limits.window_memory,
+                max_sessions: 0,
             },
             endpoints: Endpoints::default(),
         })

@@ -101,6 +101,7 @@ async fn accept(endpoint: quinn::Endpoint, dials: Arc<AtomicUsize>, links: Arc<M
         let options = LinkOptions {
             hello: hello.clone(),
             pool: 1 << 24,
+            max_sessions: 1000,
         };
         let (link, driver) = Link::start(connection, options);
         links.lock().unwrap().push(link.clone());

@@ -99,7 +99,12 @@ impl End {
     fn start(connection: &Connection, software: &str, setup: &Setup) -> Self {
         let hello = hello(software, setup.max_sessions);
         let pool = setup.pool;
-        let (link, driver) = Link::start(connection.clone(), LinkOptions { hello, pool });
+        let options = LinkOptions {
+            hello,
+            pool,
+            max_sessions: setup.max_sessions,
+        };
+        let (link, driver) = Link::start(connection.clone(), options);
         Self {
             link,
             driver: tokio::spawn(driver),

@@ -104,6 +104,24 @@ async fn more_sessions_than_the_usual_hundred_are_open_at_once() {
 }
 
 #[tokio::test]
+async fn as_many_sessions_as_are_allowed_may_be_asked_for_at_once() {
+    let pair = Pair::connect().await;
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        let link = pair.agent.link.clone();
+        opening.spawn(async move { link.open(open(), Bytes::new(), DEADLINE).await });
+    }
+    let mut accepted = Vec::new();
+    while accepted.len() < 1000 {
+        let mut incoming = pair.server.incoming().await;
+        incoming.read_open(DEADLINE).await.unwrap();
+        accepted.push(incoming.accept().await.unwrap());
+    }
+    let opened = within("every session", opening.join_all()).await;
+    assert!(opened.iter().all(Result::is_ok));
+}
+
+#[tokio::test]
 async fn a_session_beyond_the_limit_waits_for_a_place() {
     let pair = Pair::with(Setup {
         max_sessions: 2,
