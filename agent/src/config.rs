@@ -15,6 +15,7 @@ use fluidity_daemon::units::HumanDuration;
 use fluidity_wire::Target;
 use fluidity_wire::tls::IdentitySource;
 use keys::KEYS;
+use serde::Deserialize;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -79,6 +80,20 @@ pub struct Connect {
     pub retry_max: Duration,
     /// How long a request waits for the tunnel.
     pub request_wait: Duration,
+    /// When a CONNECT is answered.
+    pub answer: Answer,
+}
+
+/// When a CONNECT is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// Once the target was reached.
+    Confirmed,
+    /// Before, where it was reached a short time ago.
+    Learned,
+    /// Before, always.
+    Always,
 }
 
 /// The transport.

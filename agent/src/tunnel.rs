@@ -1,25 +1,29 @@
 //! Sessions to targets, whatever carries them: today one QUIC connection to the server.
 //!
-//! [`Tunnel::open`] waits for the connection, asks the server to dial the target and hands out the session. Nothing
+//! [`Tunnel::connect`] and [`Tunnel::open`] wait for the connection, ask the server to dial the target and hand out the session. Nothing
 //! is tried twice once the server may have dialled. Second stop on the byte's way.
 
 mod dialer;
+mod learned;
 mod record;
 mod state;
 mod summon;
 mod supervisor;
 
 pub use dialer::{DialError, Dialer};
+pub use learned::Promise;
 pub use record::SessionRecord;
 pub use state::{Phase, State};
 pub use supervisor::{Supervisor, Watched};
 
-use crate::config::Config;
+use crate::config::{Answer, Config};
 use crate::lifecycle::Demand;
 use crate::metrics::Metrics;
 use bytes::Bytes;
 use fluidity_trace::Span;
-use fluidity_wire::{Link, Open, OpenStreamError, ReplyCode, SessionRecv, SessionSend, TraceContext};
+use fluidity_wire::relay::RelaySession;
+use fluidity_wire::{Link, Open, OpenStreamError, ReplyCode, SessionRecv, SessionSend, Target, TraceContext};
+use learned::Learned;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -35,7 +39,22 @@ pub struct Tunnel {
     /// How long a server that sleeps may take to wake up.
     wake_wait: Duration,
     open_timeout: Duration,
+    answer: Answer,
+    learned: Arc<Learned>,
     metrics: Arc<Metrics>,
+}
+
+/// A session for raw bytes: its target was dialled, or was promised to be.
+#[derive(Debug)]
+pub struct Connected {
+    /// For the relay.
+    pub session: RelaySession,
+    /// What of the client's first bytes was not sent yet.
+    pub early: Bytes,
+    /// Set where nobody knows yet whether the target can be reached.
+    pub promise: Option<Promise>,
+    /// What is told at its end.
+    pub record: SessionRecord,
 }
 
 /// A session whose target was dialled.
@@ -109,6 +128,8 @@ impl Tunnel {
             request_wait: config.connect.request_wait,
             wake_wait: wake.unwrap_or_default().max(config.connect.request_wait),
             open_timeout: config.limits.open_timeout,
+            answer: config.connect.answer,
+            learned: Arc::default(),
             metrics,
         }
     }
@@ -123,14 +144,77 @@ impl Tunnel {
         self.phase.borrow().link().is_some()
     }
 
-    /// Opens a session; `early` are the client's first bytes, sent along with the request. Timed as a part of `cause`.
+    /// Opens a session to a target that answers over it; timed as a part of `cause`.
     ///
     /// Waits for the connection where there is none. Cancelled, it leaves nothing behind.
-    pub async fn open(&self, open: Open, early: Bytes, cause: &Span) -> Result<Session, OpenError> {
+    pub async fn open(&self, open: Open, cause: &Span) -> Result<Session, OpenError> {
+        let halves = self.on_a_link(&open, cause, |link, open| async move {
+            link.open(open, Bytes::new(), self.open_timeout).await
+        });
+        let (send, recv) = halves.await?;
+        let record = self.opened(send.id(), &open);
+        Ok(Session { send, recv, record })
+    }
+
+    /// Opens a session for raw bytes, of which `early` are the client's first; timed as a part of `cause`.
+    ///
+    /// Where the target was reached a short time ago, or `connect.answer` says so, it does not wait for it to be reached
+    /// again. Waits for the connection where there is none. Cancelled, it leaves nothing behind.
+    pub async fn connect(&self, open: Open, early: Bytes, cause: &Span) -> Result<Connected, OpenError> {
+        let asked = self.on_a_link(&open, cause, |link, open| {
+            let early = early.clone();
+            async move {
+                let (connection, target) = (link.connection().stable_id(), open.target.clone());
+                let opening = link.begin(open, self.open_timeout).await?;
+                let id = opening.id();
+                if self.promises(connection, &target) && has_place(&link) {
+                    let promise = Promise::new(self.learned.clone(), target);
+                    return Ok((id, RelaySession::from(opening), early, Some(promise)));
+                }
+                let session = opening.confirmed(early).await?;
+                self.learned.learn(connection, target, Instant::now());
+                Ok((id, session.into(), Bytes::new(), None))
+            }
+        });
+        let (id, session, early, promise) = asked.await?;
+        Ok(Connected {
+            session,
+            early,
+            promise,
+            record: self.opened(id, &open),
+        })
+    }
+
+    fn promises(&self, connection: usize, target: &Target) -> bool {
+        match self.answer {
+            Answer::Confirmed => false,
+            Answer::Learned => self.learned.knows(connection, target, Instant::now()),
+            Answer::Always => true,
+        }
+    }
+
+    fn opened(&self, id: u64, open: &Open) -> SessionRecord {
+        debug!(session = id, target = %open.target, "session opened");
+        SessionRecord::new(id, open.kind, self.metrics.clone())
+    }
+
+    /// Asks over the connection that there is, or will be soon.
+    async fn on_a_link<T, F>(
+        &self,
+        open: &Open,
+        cause: &Span,
+        ask: impl Fn(Arc<Link>, Open) -> F,
+    ) -> Result<T, OpenError>
+    where
+        F: Future<Output = Result<T, OpenStreamError>>,
+    {
         let mut span = cause.client("open");
         let trace = span.parent().map(|parent| TraceContext(parent.to_bytes()));
-        let open = Open { trace, ..open };
-        let opened = self.try_open(&open, early, &span).await;
+        let open = Open {
+            trace,
+            ..open.clone()
+        };
+        let opened = self.on_two_links(&open, &span, ask).await;
         if let Err(error) = &opened {
             span.fail(error.name());
             debug!(kind = open.kind.name(), target = %open.target, reason = error.name(), "no session");
@@ -139,22 +223,25 @@ impl Tunnel {
         opened
     }
 
-    async fn try_open(&self, open: &Open, early: Bytes, span: &Span) -> Result<Session, OpenError> {
+    /// Only what surely reached no target is tried again, on another connection, and once.
+    async fn on_two_links<T, F>(
+        &self,
+        open: &Open,
+        span: &Span,
+        ask: impl Fn(Arc<Link>, Open) -> F,
+    ) -> Result<T, OpenError>
+    where
+        F: Future<Output = Result<T, OpenStreamError>>,
+    {
         let began = Instant::now();
         let mut spent: Option<Arc<Link>> = None;
         loop {
             let link = self.link(began, spent.as_ref(), span).await?;
             self.demand.touch();
-            let opened = link.open(open.clone(), early.clone(), self.open_timeout).await;
-            let error = match opened {
-                Ok((send, recv)) => {
-                    debug!(session = send.id(), target = %open.target, "session opened");
-                    let record = SessionRecord::new(send.id(), open.kind, self.metrics.clone());
-                    return Ok(Session { send, recv, record });
-                }
+            let error = match ask(link.clone(), open.clone()).await {
+                Ok(opened) => return Ok(opened),
                 Err(error) => error,
             };
-            // Only what surely reached no target is tried again, on another connection, and once.
             let unsent = match &error {
                 OpenStreamError::NeverSent(_) => true,
                 OpenStreamError::Refused(reply) => reply.code == ReplyCode::Draining,
@@ -206,6 +293,17 @@ impl Tunnel {
             }
         }
     }
+}
+
+/// Whether the server, by its own word, takes as many sessions as there are now.
+fn has_place(link: &Link) -> bool {
+    let hello = link
+        .peer()
+        .borrow()
+        .hello
+        .as_ref()
+        .map(|hello| hello.max_sessions);
+    hello.is_none_or(|most| link.sessions() <= usize::try_from(most).unwrap_or(usize::MAX))
 }
 
 fn not_connected(phase: &Phase) -> OpenError {

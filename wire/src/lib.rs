@@ -22,7 +22,7 @@ pub mod tls;
 
 pub use code::{CloseCode, ReplyCode, ResetCode};
 pub use io::ReadMessageError;
-pub use link::{Incoming, Link, LinkEnd, LinkOptions, OpenStreamError, PeerState};
+pub use link::{Incoming, Link, LinkEnd, LinkOptions, OpenStreamError, Opening, PeerState};
 pub use message::{Hello, Kind, Open, Others, Reply, TraceContext};
 pub use stream::{SessionIo, SessionRecv, SessionSend, StreamCut};
 pub use target::{Host, Port, Target, TargetError};

@@ -4,6 +4,11 @@
 //! and `Goodbye` follow. Sessions never wait for it. The driver that [`Link::start`] returns is the only reader and
 //! writer of control messages; whoever starts the link owns that task. It ends when the connection does.
 
+mod opening;
+
+pub(crate) use opening::answer;
+pub use opening::{OpenStreamError, Opening};
+
 use crate::backlog::Backlog;
 use crate::code::{CloseCode, ReplyCode, ResetCode};
 use crate::codec;
@@ -58,29 +63,6 @@ pub enum LinkEnd {
     Protocol(String),
 }
 
-/// Why a session could not be opened. Only [`NeverSent`](Self::NeverSent) is sure to have dialled nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenStreamError {
-    /// The connection was gone before anything was sent.
-    #[error("the tunnel's connection is gone")]
-    NeverSent(#[source] ConnectionError),
-    /// The peer allows no further stream, and none ended in time.
-    #[error("the server takes no more sessions on this connection")]
-    NoStream,
-    /// The server will not or cannot serve the target.
-    #[error("{}", .0.detail)]
-    Refused(Reply),
-    /// The server did not answer in time.
-    #[error("the server did not answer in time")]
-    Deadline,
-    /// The stream or connection was lost while the answer was due.
-    #[error("the tunnel was lost while the target was dialled")]
-    Lost(#[source] StreamCut),
-    /// The answer was not understood.
-    #[error("the server's answer was not understood")]
-    Protocol(#[source] ReadMessageError),
-}
-
 /// One connection with its sessions.
 #[derive(Debug)]
 pub struct Link {
@@ -133,48 +115,23 @@ impl Link {
     /// `open.window` is filled in here. Cancelled or failed, it resets the stream.
     pub async fn open(
         &self,
-        mut open: Open,
+        open: Open,
         early: Bytes,
         deadline: Duration,
     ) -> Result<(SessionSend, SessionRecv), OpenStreamError> {
+        self.begin(open, deadline).await?.confirmed(early).await
+    }
+
+    /// Asks for a session; its answer is due within `deadline` from now.
+    ///
+    /// `open.window` is filled in here. Cancelled or failed, it resets the stream.
+    pub async fn begin(&self, open: Open, deadline: Duration) -> Result<Opening, OpenStreamError> {
         let until = tokio::time::Instant::now() + deadline;
         let opened = timeout_at(until, self.connection.open_bi()).await;
         let (send, recv) = opened
             .map_err(|_| OpenStreamError::NoStream)?
             .map_err(OpenStreamError::NeverSent)?;
-        let (mut send, mut recv) = self.adopt(send, recv, EARLY_WINDOW);
-        open.window = recv.granted();
-        let mut head = BytesMut::with_capacity(128);
-        codec::encode_open(&open, &mut head);
-        let exchange = async {
-            send.write_raw(head.freeze())
-                .await
-                .map_err(OpenStreamError::Lost)?;
-            let first = early.slice(
-                ..early
-                    .len()
-                    .min(usize::try_from(EARLY_WINDOW).unwrap_or(usize::MAX)),
-            );
-            let rest = early.slice(first.len()..);
-            // A server that refuses may stop the early bytes half-way: what it answers counts.
-            let written = send.write_chunk(first).await;
-            let reply = read_now(recv.stream(), codec::decode_reply)
-                .await
-                .map_err(|error| match error {
-                    ReadMessageError::Stream(error) => OpenStreamError::Lost(error.into()),
-                    error => OpenStreamError::Protocol(error),
-                })?;
-            if reply.code != ReplyCode::Ok {
-                return Err(OpenStreamError::Refused(reply));
-            }
-            written.map_err(OpenStreamError::Lost)?;
-            send.raise_credit(reply.window);
-            send.write_chunk(rest).await.map_err(OpenStreamError::Lost)
-        };
-        timeout_at(until, exchange)
-            .await
-            .map_err(|_| OpenStreamError::Deadline)??;
-        Ok((send, recv))
+        Opening::ask(self.adopt(send, recv, EARLY_WINDOW), open, until).await
     }
 
     /// Waits for the agent to open a session. Cancel safe.

@@ -5,21 +5,25 @@
 //! (SO_LINGER 0). A cut never looks like an end. The bytes read from TCP are handed to QUIC, and QUIC's to TCP,
 //! without a copy; an idle session holds no buffer. Last stop on the byte's way, on both sides.
 
+mod end;
+
+pub use end::RelayEnd;
+
 use crate::buffer::{BUFFERS, LARGE};
 use crate::code::ResetCode;
+use crate::link::{OpenStreamError, Opening, answer};
 use crate::stream::{SessionRecv, SessionSend, StreamCut};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use socket2::SockRef;
-use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// How a relay behaves and what it reports to.
@@ -57,44 +61,6 @@ pub struct RelaySummary {
     pub end: RelayEnd,
 }
 
-/// How a relay ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RelayEnd {
-    /// Both directions came to their own end.
-    Finished,
-    /// The TCP socket was reset or failed.
-    TcpReset,
-    /// The peer cut the session; `None` is a code of a later version.
-    PeerReset(Option<ResetCode>),
-    /// The tunnel's connection was lost.
-    ConnectionLost,
-    /// No byte moved for too long.
-    IdleTimeout,
-    /// The session was cancelled from this side.
-    Cancelled,
-}
-
-impl RelayEnd {
-    /// The stable name, for logs and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Finished => "finished",
-            Self::TcpReset => "tcp-reset",
-            Self::PeerReset(Some(code)) => code.name(),
-            Self::PeerReset(None) => "peer-reset",
-            Self::ConnectionLost => "connection-lost",
-            Self::IdleTimeout => "idle-timeout",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl fmt::Display for RelayEnd {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 /// Looks at what the TCP socket is about to get, and may have the last word when the session is cut.
 pub trait Tap: Send {
     /// Sees chunks, in order, each byte once, before they are written.
@@ -117,6 +83,36 @@ impl Tap for NoTap {
     }
 }
 
+/// The tunnel's side of a relay.
+#[derive(Debug)]
+pub struct RelaySession {
+    send: SessionSend,
+    recv: SessionRecv,
+    /// The answer is due until then.
+    unanswered: Option<Instant>,
+}
+
+impl From<(SessionSend, SessionRecv)> for RelaySession {
+    fn from((send, recv): (SessionSend, SessionRecv)) -> Self {
+        Self {
+            send,
+            recv,
+            unanswered: None,
+        }
+    }
+}
+
+/// Whose answer the relay waits for, while the client's first bytes go ahead.
+impl From<Opening> for RelaySession {
+    fn from(Opening { send, recv, until }: Opening) -> Self {
+        Self {
+            send,
+            recv,
+            unanswered: Some(until),
+        }
+    }
+}
+
 /// Relays until both directions ended or the session is cut; `early` was read from `tcp` before and goes first.
 ///
 /// Not cancel safe in the sense that a dropped relay cuts the session at both ends; cut it with
@@ -124,7 +120,7 @@ impl Tap for NoTap {
 pub async fn relay<T: Tap>(
     tcp: TcpStream,
     early: Bytes,
-    session: (SessionSend, SessionRecv),
+    session: impl Into<RelaySession>,
     options: RelayOptions<T>,
 ) -> RelaySummary {
     let RelayOptions {
@@ -134,7 +130,11 @@ pub async fn relay<T: Tap>(
         tap,
         reset,
     } = options;
-    let (mut send, mut recv) = session;
+    let RelaySession {
+        mut send,
+        mut recv,
+        unanswered,
+    } = session.into();
     // A relay that is dropped must reset the socket too; every clean end takes this back.
     linger_zero(&tcp, true);
     let moved = Moved {
@@ -147,7 +147,14 @@ pub async fn relay<T: Tap>(
     };
     let end = {
         let mut outward = pin!(outward(&tcp, early, &mut send, &moved));
-        let mut inward = pin!(inward(&tcp, &mut recv, &mut tapped, &moved));
+        let answered = AtomicBool::new(unanswered.is_none());
+        let mut inward = pin!(async {
+            if let Some(until) = unanswered {
+                reached(&mut recv, until).await?;
+                answered.store(true, Ordering::Relaxed);
+            }
+            inward(&tcp, &mut recv, &mut tapped, &moved).await
+        });
         let mut idle = pin!(idle(&moved, idle_timeout));
         let (mut outward_open, mut inward_open) = (true, true);
         loop {
@@ -157,6 +164,10 @@ pub async fn relay<T: Tap>(
             tokio::select! {
                 ended = &mut outward, if outward_open => match ended {
                     Ok(()) => outward_open = false,
+                    // A server that refuses stops the stream, and says why.
+                    Err(RelayEnd::PeerReset(_)) if !answered.load(Ordering::Relaxed) => {
+                        break timeout(GRACE, inward).await.ok().and_then(Result::err).unwrap_or(RelayEnd::Refused(None));
+                    }
                     Err(end) => break end,
                 },
                 ended = &mut inward, if inward_open => match ended {
@@ -185,7 +196,11 @@ pub async fn relay<T: Tap>(
             }
             recv.stop(reset);
         }
-        RelayEnd::PeerReset(_) | RelayEnd::ConnectionLost | RelayEnd::IdleTimeout | RelayEnd::Cancelled => {
+        RelayEnd::PeerReset(_)
+        | RelayEnd::ConnectionLost
+        | RelayEnd::IdleTimeout
+        | RelayEnd::Cancelled
+        | RelayEnd::Refused(_) => {
             let code = match end {
                 RelayEnd::IdleTimeout => ResetCode::IdleTimeout,
                 RelayEnd::Cancelled => ResetCode::ShuttingDown,
@@ -303,6 +318,18 @@ async fn outward(
 struct Tapped<T> {
     tap: T,
     all_written: bool,
+}
+
+/// Waits for the word that the target was reached.
+async fn reached(recv: &mut SessionRecv, until: Instant) -> Result<(), RelayEnd> {
+    let answered = timeout_at(until, answer(recv)).await;
+    answered
+        .unwrap_or(Err(OpenStreamError::Deadline))
+        .map_err(|error| match error {
+            OpenStreamError::Refused(reply) => RelayEnd::Refused(Some(reply.code)),
+            OpenStreamError::Lost(cut) => end_of(cut),
+            _ => RelayEnd::Refused(None),
+        })
 }
 
 /// Stream -> TCP. `Ok` is the peer's own end, passed on as a shutdown.

@@ -244,6 +244,11 @@ impl SessionRecv {
         &mut self.stream
     }
 
+    /// How far the other half of the session may write.
+    pub(crate) fn raise_credit(&self, limit: u64) {
+        self.state.raise_credit(limit);
+    }
+
     /// The limit that the peer starts with.
     pub(crate) fn granted(&self) -> u64 {
         self.window.granted()

@@ -1,7 +1,7 @@
 //! The file as it is written, and its way to the typed configuration: what must be set is set, what has bounds is in them.
 
 use super::control_plane::FilePrices;
-use super::{Connect, Limits, OnShutdown, ProxyAuth, Quic, Start};
+use super::{Answer, Connect, Limits, OnShutdown, ProxyAuth, Quic, Start};
 use crate::lifecycle::Endpoint;
 use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
@@ -86,6 +86,7 @@ pub(super) struct FileConnect {
     pub(super) retry_initial: HumanDuration,
     pub(super) retry_max: HumanDuration,
     pub(super) request_wait: HumanDuration,
+    pub(super) answer: Answer,
 }
 
 #[derive(Deserialize)]
@@ -178,6 +179,7 @@ pub(super) fn connect(file: &FileConnect, origins: &Origins) -> Result<Connect, 
                 HumanDuration::secs(0)..=HOUR,
             )?
             .0,
+        answer: file.answer,
     })
 }
 

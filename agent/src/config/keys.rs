@@ -157,6 +157,12 @@ pub(super) const KEYS: &[Key] = &[
         "how long a request waits for the tunnel before it gets 503",
     ),
     key(
+        "connect.answer",
+        Form::Text,
+        "learned",
+        "a CONNECT is answered when the target was reached (confirmed), before where it lately was (learned), or always",
+    ),
+    key(
         "quic.idle-timeout",
         Form::Text,
         "15s",

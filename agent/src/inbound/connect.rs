@@ -1,4 +1,5 @@
-//! CONNECT: a session first, then 200, then raw bytes both ways (RFC 9110 §9.3.6).
+//! CONNECT: a session first, then 200, then raw bytes both ways (RFC 9110 §9.3.6). Where the tunnel promises that the
+//! target will be reached, the 200 does not wait for it.
 
 use super::Admitted;
 use super::Service;
@@ -17,15 +18,14 @@ impl Service {
         target: Target,
         early: Bytes,
     ) -> Result<Response<ReplyBody>, Refusal> {
-        let session = self
-            .proxy
-            .tunnel
-            .open(Open::new(Kind::Connect, target), early, span)
-            .await?;
+        let open = Open::new(Kind::Connect, target);
+        let connected = self.proxy.tunnel.connect(open, early, span).await?;
         self.exchange.hand_over(Handover {
             client: hyper::upgrade::on(request),
-            session: (session.send, session.recv),
-            record: session.record,
+            session: connected.session,
+            record: connected.record,
+            early: connected.early,
+            promise: connected.promise,
             first: Bytes::new(),
             frames: None,
         });

@@ -67,7 +67,7 @@ impl Service {
             }
         }
         let open = Open::new(Kind::Http, origin.target.clone());
-        let session = self.proxy.tunnel.open(open, Bytes::new(), span).await?;
+        let session = self.proxy.tunnel.open(open, span).await?;
         let upstream =
             Upstream::start(session, self.proxy.origins, &self.proxy.tasks, &self.proxy.now).await?;
         let exchanged = self

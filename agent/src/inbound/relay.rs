@@ -2,10 +2,10 @@
 
 use super::client::ClientIo;
 use super::frames::Frames;
-use crate::tunnel::SessionRecord;
+use crate::tunnel::{Promise, SessionRecord};
 use bytes::{Bytes, BytesMut};
-use fluidity_wire::relay::{NoTap, RelayEnd, RelayOptions, RelaySummary, Tap, relay};
-use fluidity_wire::{ResetCode, SessionRecv, SessionSend};
+use fluidity_wire::ResetCode;
+use fluidity_wire::relay::{NoTap, RelayEnd, RelayOptions, RelaySession, RelaySummary, Tap, relay};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
@@ -21,7 +21,11 @@ pub(super) struct Handover {
     /// The client's half.
     pub(super) client: OnUpgrade,
     /// The target's half.
-    pub(super) session: (SessionSend, SessionRecv),
+    pub(super) session: RelaySession,
+    /// The client's bytes that came along with its request, and were not sent yet.
+    pub(super) early: Bytes,
+    /// Set where the target may not have been reached yet.
+    pub(super) promise: Option<Promise>,
     /// What is told at the session's end.
     pub(super) record: SessionRecord,
     /// Bytes for the client that came along with the target's answer.
@@ -39,7 +43,8 @@ impl Handover {
             return;
         };
         let (mut tcp, read) = parts.io.into_inner().into_parts();
-        let mut early = BytesMut::from(parts.read_buf);
+        let mut early = BytesMut::from(self.early);
+        early.extend_from_slice(&parts.read_buf);
         early.extend_from_slice(&read);
         if !write_first(&mut tcp, &self.first, idle_timeout).await {
             return;
@@ -52,6 +57,13 @@ impl Handover {
             reset: ResetCode::ClientReset,
         };
         let RelaySummary { outward, inward, end } = relay(tcp, early.freeze(), self.session, options).await;
+        // One that was kept brings bytes or an end: what else there is may be the target's doing.
+        if let Some(promise) = &self.promise
+            && inward == 0
+            && end != RelayEnd::Finished
+        {
+            promise.broken();
+        }
         self.record.end(outward, inward, name(end));
     }
 }

@@ -24,7 +24,7 @@ impl Service {
         origin: Origin,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let open = Open::new(Kind::WebSocket, origin.target.clone());
-        let session = self.proxy.tunnel.open(open, Bytes::new(), span).await?;
+        let session = self.proxy.tunnel.open(open, span).await?;
         let upstream =
             Upstream::start(session, self.proxy.origins, &self.proxy.tasks, &self.proxy.now).await?;
         let (mut parts, _) = request.into_parts();
@@ -57,8 +57,10 @@ impl Service {
         frames.follow(&switched.read_buf);
         self.exchange.hand_over(Handover {
             client,
-            session: switched.io.into_inner().into_parts(),
+            session: switched.io.into_inner().into_parts().into(),
             record,
+            early: Bytes::new(),
+            promise: None,
             first: switched.read_buf,
             frames: Some(frames),
         });

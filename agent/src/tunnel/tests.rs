@@ -31,6 +31,8 @@ async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
         request_wait: Duration::from_millis(50),
         wake_wait: Duration::from_millis(50),
         open_timeout: Duration::from_secs(1),
+        answer: Answer::Learned,
+        learned: Arc::default(),
         metrics: Arc::default(),
     };
     let open = Open::new(
@@ -38,10 +40,7 @@ async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
         fluidity_wire::Target::parse("a:1").unwrap(),
     );
     let started = Instant::now();
-    let error = tunnel
-        .open(open, Bytes::new(), &Span::default())
-        .await
-        .unwrap_err();
+    let error = tunnel.open(open, &Span::default()).await.unwrap_err();
     assert!(started.elapsed() >= Duration::from_millis(50));
     assert_eq!(
         error.to_string(),
