@@ -4,12 +4,13 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-Usage: scripts/bench.sh [compare|soak|scaling|quic] [--install-only] [--no-install] [options]
+Usage: scripts/bench.sh [compare|soak|scaling|quic|instructions] [--install-only] [--no-install] [options]
 
   compare   (default) Fluidity and other tunnels, side by side on this machine: throughput, latency, CPU, memory
   soak      mixed load for a long time: is memory flat, is every descriptor and session given back?
   scaling   what idle sessions, active sessions and agents cost as their number grows, as pictures
   quic      what QUIC itself does here, without a tunnel: the roof. `quic --help` has its options
+  instructions  how many instructions a session and a relayed MiB take, by callgrind: the machine's load is not in it
 
 Installs what is missing, builds Fluidity and the load generator from this clone, and runs. Safe to run again: what is there is
 used. Every command has options of its own; `scripts/bench.sh COMMAND --help` lists them all. Those of `compare`:
@@ -39,7 +40,7 @@ TXT
 main() {
     local command=compare install=1 run=1 rest=() argument
     case ${1:-} in
-        compare | soak | scaling | quic)
+        compare | soak | scaling | quic | instructions)
             command=$1
             shift
             ;;
@@ -102,6 +103,8 @@ prepare() {
         if [[ $command != compare ]]; then only=(--only debian); fi
         python3 "$root/tests/bench/install.py" "$programs" ${only[@]+"${only[@]}"}
     fi
+    # It builds what it needs by itself.
+    if [[ $command == instructions ]]; then return; fi
     if [[ $command == quic ]]; then
         say "Building quinnlab"
         build "$root/tests/bench/quinnlab" "$programs/build/quinnlab"

@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod hangup;
 pub mod logs;
+mod memory;
 pub mod ports;
 pub mod runtime;
 pub mod secret;

@@ -1,5 +1,6 @@
 //! The runtime under a daemon: how many threads it works on, and how it ends.
 
+use crate::memory;
 use std::io;
 use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
@@ -21,6 +22,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
     };
     let mut builder = Builder::new_multi_thread();
     let runtime = builder.worker_threads(workers).enable_all().build()?;
+    runtime.spawn(memory::tend());
     let output = runtime.block_on(future);
     runtime.shutdown_timeout(LAST_MOMENT);
     Ok(output)
