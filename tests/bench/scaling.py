@@ -25,8 +25,7 @@ POINTS = {
     "active": (1, 3, 10, 30, 100, 300, 1000),
     "agents": (1, 3, 10, 30, 100, 200),
 }
-# Only beyond the defaults, which are 4,096 each, and only where it is needed: what an agent may have costs memory for every
-# connection, used or not.
+# Only beyond the defaults, which are 4,096 each, and only where it is needed, so that the other points show the defaults.
 DEFAULT_SESSIONS = 4000
 SERVER_LIMITS, AGENT_LIMITS = "limits: { sessions-per-agent: 16384 }", "limits: { clients: 20000 }"
 
