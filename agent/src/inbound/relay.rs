@@ -3,10 +3,10 @@
 use super::client::ClientIo;
 use super::frames::Frames;
 use crate::tunnel::{Promise, SessionRecord};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fluidity_wire::ResetCode;
 use fluidity_wire::relay::{NoTap, RelayEnd, RelayOptions, RelaySession, RelaySummary, Tap, relay};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -42,10 +42,7 @@ impl Handover {
         let Ok(parts) = upgraded.downcast::<TokioIo<ClientIo>>() else {
             return;
         };
-        let (mut tcp, read) = parts.io.into_inner().into_parts();
-        let mut early = BytesMut::from(self.early);
-        early.extend_from_slice(&parts.read_buf);
-        early.extend_from_slice(&read);
+        let (mut tcp, early) = take_over(parts, self.early);
         if !write_first(&mut tcp, &self.first, idle_timeout).await {
             return;
         }
@@ -56,7 +53,7 @@ impl Handover {
             tap: self.frames.map_or(ClientTap::Bytes(NoTap), ClientTap::Frames),
             reset: ResetCode::ClientReset,
         };
-        let RelaySummary { outward, inward, end } = relay(tcp, early.freeze(), self.session, options).await;
+        let RelaySummary { outward, inward, end } = relay(tcp, early, self.session, options).await;
         // One that was kept brings bytes or an end: what else there is may be the target's doing.
         if let Some(promise) = &self.promise
             && inward == 0
@@ -66,6 +63,16 @@ impl Handover {
         }
         self.record.end(outward, inward, name(end));
     }
+}
+
+/// The client's socket, and all that it sent and nobody has taken yet. Buffers that hold nothing go at once: a tunnel may
+/// be silent for hours.
+fn take_over(parts: Parts<TokioIo<ClientIo>>, ahead: Bytes) -> (TcpStream, Bytes) {
+    let (tcp, read) = parts.io.into_inner().into_parts();
+    if parts.read_buf.is_empty() && read.is_empty() {
+        return (tcp, ahead);
+    }
+    (tcp, [ahead, parts.read_buf, read].concat().into())
 }
 
 /// What looks at the bytes that go to the client.
