@@ -1,7 +1,7 @@
 //! Sessions to targets, whatever carries them: today one QUIC connection to the server.
 //!
-//! [`Tunnel::connect`] and [`Tunnel::open`] wait for the connection, ask the server to dial the target and hand out the session. Nothing
-//! is tried twice once the server may have dialled. Second stop on the byte's way.
+//! [`Tunnel::connect`] and [`Tunnel::open`] wait for the connection, ask the server to dial the target and hand out the
+//! session. Nothing is tried twice once the server may have dialled. Second stop on the byte's way.
 
 mod dialer;
 mod learned;

@@ -19,7 +19,7 @@ pub(crate) struct Buffers(Mutex<VecDeque<BytesMut>>);
 
 impl Buffers {
     /// An empty buffer with room for `size` bytes at least.
-    pub(crate) fn take(&self, size: usize) -> BytesMut {
+    fn take(&self, size: usize) -> BytesMut {
         if size < LARGE {
             return BytesMut::with_capacity(size);
         }
@@ -34,18 +34,55 @@ impl Buffers {
         BytesMut::with_capacity(size)
     }
 
-    /// Takes a buffer back of which parts were split off; for one made for less than [`LARGE`] there is no use.
-    pub(crate) fn give(&self, buffer: BytesMut, size: usize) {
-        if size >= LARGE {
-            self.put_back(buffer);
-        }
-    }
-
     fn put_back(&self, buffer: BytesMut) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < KEPT {
             kept.push_back(buffer);
         }
+    }
+}
+
+/// What one session reads into. Released or dropped, a large one goes back to the others.
+#[derive(Debug)]
+pub(crate) struct ReadBuffer<'a> {
+    buffers: &'a Buffers,
+    bytes: BytesMut,
+    /// What it was made for; 0 where there is none.
+    size: usize,
+}
+
+impl<'a> ReadBuffer<'a> {
+    /// Holds no memory yet.
+    pub(crate) fn new(buffers: &'a Buffers) -> Self {
+        Self {
+            buffers,
+            bytes: BytesMut::new(),
+            size: 0,
+        }
+    }
+
+    /// Empty, with room for half of `size` at least: what the last read left is used first.
+    pub(crate) fn for_a_read_of(&mut self, size: usize) -> &mut BytesMut {
+        if self.bytes.capacity() < size.div_ceil(2) {
+            self.release();
+            self.bytes = self.buffers.take(size);
+            self.size = size;
+        }
+        &mut self.bytes
+    }
+
+    /// Holds no memory any more.
+    pub(crate) fn release(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if std::mem::take(&mut self.size) >= LARGE {
+            self.buffers.put_back(bytes);
+        }
+    }
+}
+
+impl Drop for ReadBuffer<'_> {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -57,39 +94,53 @@ const KEPT: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn buffers() -> Buffers {
         Buffers(Mutex::new(VecDeque::new()))
     }
 
-    fn used(buffers: &Buffers) -> (bytes::Bytes, *const u8) {
-        let mut buffer = buffers.take(LARGE);
-        buffer.extend_from_slice(b"read");
-        let part = buffer.split().freeze();
-        buffers.give(buffer, LARGE);
-        let place = part.as_ptr();
-        (part, place)
+    /// What was read into a buffer that was released then.
+    fn read(buffers: &Buffers, size: usize) -> Bytes {
+        let mut buffer = ReadBuffer::new(buffers);
+        let bytes = buffer.for_a_read_of(size);
+        bytes.extend_from_slice(b"read");
+        bytes.split().freeze()
     }
 
     #[test]
     fn a_buffer_is_used_again_only_when_nobody_holds_a_part_of_it() {
         let buffers = buffers();
-        let (held, first) = used(&buffers);
-        let (again, second) = used(&buffers);
-        assert_ne!(first, second);
+        let (held, again) = (read(&buffers, LARGE), read(&buffers, LARGE));
+        let places = [held.as_ptr(), again.as_ptr()];
+        assert_ne!(places[0], places[1]);
         assert_eq!(&held[..], b"read");
         drop((held, again));
-        let (third, fourth) = (used(&buffers).1, used(&buffers).1);
-        assert!([first, second].contains(&third) && [first, second].contains(&fourth));
+        for _ in 0..4 {
+            assert!(places.contains(&read(&buffers, LARGE).as_ptr()));
+        }
     }
 
     #[test]
     fn a_bounded_number_is_kept_and_small_ones_are_not() {
         let buffers = buffers();
-        let held: Vec<_> = (0..3 * KEPT).map(|_| used(&buffers)).collect();
-        buffers.give(buffers.take(LARGE / 2), LARGE / 2);
+        drop(read(&buffers, LARGE / 2));
+        assert_eq!(buffers.0.lock().unwrap().len(), 0);
+        let held: Vec<_> = (0..3 * KEPT).map(|_| read(&buffers, LARGE)).collect();
         drop(held);
-        let kept = buffers.0.lock().unwrap();
-        assert_eq!(kept.len(), KEPT);
+        assert_eq!(buffers.0.lock().unwrap().len(), KEPT);
+    }
+
+    #[test]
+    fn regression_a_session_that_pauses_leaves_one_buffer_and_not_an_empty_one_for_each_pause() {
+        let buffers = buffers();
+        let mut buffer = ReadBuffer::new(&buffers);
+        for _ in 0..3 * KEPT {
+            buffer.for_a_read_of(LARGE);
+            buffer.release();
+            buffer.release();
+        }
+        assert_eq!(buffers.0.lock().unwrap().len(), 1);
+        assert!(buffers.0.lock().unwrap()[0].capacity() >= LARGE);
     }
 }

@@ -9,7 +9,7 @@ mod end;
 
 pub use end::RelayEnd;
 
-use crate::buffer::{BUFFERS, LARGE};
+use crate::buffer::{BUFFERS, LARGE, ReadBuffer};
 use crate::code::ResetCode;
 use crate::link::{OpenStreamError, Opening, answer};
 use crate::stream::{SessionRecv, SessionSend, StreamCut};
@@ -165,8 +165,9 @@ pub async fn relay<T: Tap>(
                 ended = &mut outward, if outward_open => match ended {
                     Ok(()) => outward_open = false,
                     // A server that refuses stops the stream, and says why.
-                    Err(RelayEnd::PeerReset(_)) if !answered.load(Ordering::Relaxed) => {
-                        break timeout(GRACE, inward).await.ok().and_then(Result::err).unwrap_or(RelayEnd::Refused(None));
+                    Err(stopped @ RelayEnd::PeerReset(_)) if !answered.load(Ordering::Relaxed) => {
+                        let said = timeout(REASON, inward).await;
+                        break said.ok().and_then(Result::err).unwrap_or(stopped);
                     }
                     Err(end) => break end,
                 },
@@ -264,10 +265,8 @@ async fn outward(
         send.write_chunk(early).await.map_err(end_of)?;
         moved.outward(size);
     }
-    let mut buffer = BytesMut::new();
+    let mut buffer = ReadBuffer::new(&BUFFERS);
     let mut size = SMALLEST_READ;
-    // What the buffer was made for.
-    let mut made = 0;
     loop {
         let credit = match send.available() {
             0 => tokio::select! {
@@ -277,16 +276,12 @@ async fn outward(
             },
             credit => credit,
         };
-        // What the last read left of the buffer is used first.
-        if buffer.capacity() < size.div_ceil(2) {
-            BUFFERS.give(std::mem::replace(&mut buffer, BUFFERS.take(size)), made);
-            made = size;
-        }
+        let bytes = buffer.for_a_read_of(size);
         let room = usize::try_from(credit)
             .unwrap_or(usize::MAX)
             .min(size)
-            .min(buffer.capacity());
-        match try_read(tcp, &mut buffer, room) {
+            .min(bytes.capacity());
+        match try_read(tcp, bytes, room) {
             Ok(0) => {
                 send.finish();
                 return Ok(());
@@ -297,12 +292,12 @@ async fn outward(
                 } else if read < room / 4 {
                     size = (size / 2).max(SMALLEST_READ);
                 }
-                send.write_chunk(buffer.split().freeze()).await.map_err(end_of)?;
+                send.write_chunk(bytes.split().freeze()).await.map_err(end_of)?;
                 moved.outward(length(read));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Whoever waits holds no memory.
-                BUFFERS.give(std::mem::take(&mut buffer), made);
+                buffer.release();
                 tokio::select! {
                     ready = tcp.readable() => ready.map_err(|_| RelayEnd::TcpReset)?,
                     cut = &mut stopped => return Err(end_of(cut)),
@@ -461,3 +456,5 @@ const SMALLEST_READ: usize = 4 * 1024;
 const CHUNKS: usize = 32;
 /// How long an end waits for the peer to have taken what was sent.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long the reason may take that follows when a server stops a session it was only asked for.
+const REASON: Duration = Duration::from_secs(1);
