@@ -28,6 +28,8 @@ GROWTH_MIB, GROWTH_PART = 4.0, 0.05
 DESCRIPTORS = 2
 # How long the load goes on before it rests for a sample.
 REST_EVERY = 120.0
+# How long daemons that nobody uses are left alone before a sample: they look every 5 s whether memory can be given back.
+REST = 12.0
 ACTIVE = {"fluidity-server": "fluidity_server_sessions", "fluidity": "fluidity_agent_sessions_active"}
 
 
@@ -130,7 +132,7 @@ def run(asked, workshop):
             # A restart may be under way, which nobody answers for.
             with contextlib.suppress(OSError):
                 processes.wait_until(soak.quiet, 30)
-            time.sleep(2)
+            time.sleep(REST)
             tell(soak, soak.sample("rest"))
             load.resume()
             rest_at = time.monotonic() + REST_EVERY

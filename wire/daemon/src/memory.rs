@@ -1,33 +1,81 @@
 //! Gives memory back that the allocator keeps for nobody.
 //!
 //! glibc keeps what was freed below the top of an arena: after hours of mixed load, four fifths of a daemon's heap were
-//! free and still resident (docs/performance.md). Once a minute, where resident memory has grown since the last time, it
-//! is told to return whole pages. Elsewhere than on Linux with glibc nothing is done.
+//! free and still resident (docs/performance.md). Where resident memory has grown since the last time, it is told to
+//! return whole pages: as soon as the process has little to do, and once a minute while it is busy. Elsewhere than on
+//! Linux with glibc nothing is done.
 
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// Looks once a minute, for ever. Cancel safe.
+/// Looks every few seconds, for ever. Cancel safe.
 pub(crate) async fn tend() {
-    let mut left = 0;
+    let mut keeper = Keeper::default();
     loop {
         sleep(PAUSE).await;
-        let resident = resident().unwrap_or_default();
-        if resident > left + WORTH {
+        let Some(look) = Look::take() else { return };
+        if keeper.gives_back(look) {
             // A few milliseconds, for which the threads that allocate may wait. A runtime that stops ends it.
             let _ = tokio::task::spawn_blocking(give_back).await;
-            left = self::resident().unwrap_or_default();
+            keeper.left = Look::take().map_or(look.resident, |look| look.resident);
         }
-        // What was needed once and is no longer does not count as growth later.
-        left = left.min(resident);
     }
 }
 
-/// Resident memory in bytes; nothing where the system does not tell.
-fn resident() -> Option<u64> {
-    let pages = std::fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = pages.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * PAGE)
+/// The process at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// Resident memory in bytes.
+    resident: u64,
+    /// CPU that all its threads have used, in hundredths of a second.
+    cpu: u64,
+}
+
+impl Look {
+    /// `None` where the system does not tell.
+    fn take() -> Option<Self> {
+        let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The name before it may hold spaces and parentheses.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+        let user: u64 = fields.next()?.parse().ok()?;
+        let system: u64 = fields.next()?.parse().ok()?;
+        Some(Self {
+            resident: pages * PAGE,
+            cpu: user + system,
+        })
+    }
+}
+
+/// When it is worth it.
+#[derive(Debug, Default)]
+struct Keeper {
+    /// What was resident after the last time, or less since then.
+    left: u64,
+    /// At the last look.
+    cpu: u64,
+    /// Looks in a row that saw growth and a busy process.
+    waited: u32,
+}
+
+impl Keeper {
+    fn gives_back(&mut self, look: Look) -> bool {
+        // What was needed once and is no longer does not count as growth later.
+        self.left = self.left.min(look.resident);
+        let busy = look.cpu.saturating_sub(self.cpu) > QUIET;
+        self.cpu = look.cpu;
+        if look.resident <= self.left + WORTH {
+            self.waited = 0;
+            return false;
+        }
+        self.waited += 1;
+        let now = !busy || self.waited >= PATIENCE;
+        if now {
+            self.waited = 0;
+        }
+        now
+    }
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -46,7 +94,11 @@ fn give_back() {
 const fn give_back() {}
 
 /// Between two looks.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(5);
+/// A process that has used less between two looks has little to do: a twentieth of a core, in hundredths of a second.
+const QUIET: u64 = 25;
+/// Looks after which a busy process gives back, too: a minute.
+const PATIENCE: u32 = 12;
 /// Less growth is left alone.
 const WORTH: u64 = 4 * 1024 * 1024;
 /// `/proc` counts in pages; with larger ones, growth counts for less than it is.
@@ -56,6 +108,53 @@ const PAGE: u64 = 4096;
 mod tests {
     use super::*;
 
+    const MIB: u64 = 1024 * 1024;
+
+    /// What a keeper answers to looks at resident MiB and CPU.
+    fn answers(looks: impl IntoIterator<Item = (u64, u64)>) -> Vec<bool> {
+        let mut keeper = Keeper {
+            left: 10 * MIB,
+            ..Keeper::default()
+        };
+        let looks = looks.into_iter().map(|(mib, cpu)| Look {
+            resident: mib * MIB,
+            cpu,
+        });
+        looks.map(|look| keeper.gives_back(look)).collect()
+    }
+
+    #[test]
+    fn growth_goes_back_when_the_process_falls_quiet() {
+        assert_eq!(answers([(50, 400), (50, 800), (50, 810)]), [false, false, true]);
+    }
+
+    #[test]
+    fn a_busy_process_gives_back_once_a_minute() {
+        let busy = answers((1..=24).map(|look| (50, 400 * look)));
+        let given: Vec<_> = (1..=24).filter(|look| busy[look - 1]).collect();
+        assert_eq!(given, [12, 24]);
+    }
+
+    #[test]
+    fn little_growth_is_left_alone_and_what_shrank_is_the_new_measure() {
+        assert_eq!(
+            answers([(14, 0), (14, 0), (4, 0), (9, 0)]),
+            [false, false, false, true]
+        );
+    }
+
+    #[test]
+    fn a_look_counts_the_time_that_this_process_works() {
+        let before = Look::take().unwrap();
+        let began = std::time::Instant::now();
+        while began.elapsed() < Duration::from_millis(100) {}
+        let after = Look::take().unwrap();
+        assert!(
+            before.resident > MIB && after.cpu > before.cpu,
+            "{before:?} {after:?}"
+        );
+    }
+
     #[test]
     fn what_was_freed_between_blocks_that_live_is_given_back() {
         // Every other block lives on, so that none of the freed ones is at the top.
@@ -63,10 +162,10 @@ mod tests {
         for block in blocks.iter_mut().step_by(2) {
             *block = None;
         }
-        let before = resident().unwrap();
+        let before = Look::take().unwrap().resident;
         give_back();
-        let after = resident().unwrap();
-        assert!(after + 16 * 1024 * 1024 < before, "{before} -> {after}");
+        let after = Look::take().unwrap().resident;
+        assert!(after + 16 * MIB < before, "{before} -> {after}");
         assert_eq!(blocks.iter().flatten().count(), 2000);
     }
 }
