@@ -3,10 +3,13 @@
 //! Invariants: only a [`PermittedAddr`] is dialled, and it is the very address that was judged; nothing is tried
 //! again once a connection was made; everything together stays inside one deadline.
 
+mod family;
+
 use crate::breaker::Breakers;
 use crate::policy::{Denied, Permit, PermittedAddr};
 use crate::resolve::{ResolveError, Resolver};
 use backon::{ExponentialBuilder, Retryable};
+use family::{Family, Winners};
 use fluidity_trace::Span;
 use fluidity_wire::{Host, ReplyCode};
 use std::collections::VecDeque;
@@ -87,15 +90,17 @@ pub struct Dialer {
     resolver: Resolver,
     options: DialOptions,
     breakers: Breakers,
+    winners: Winners,
 }
 
 impl Dialer {
     /// Dials with these.
-    pub const fn new(resolver: Resolver, options: DialOptions, breakers: Breakers) -> Self {
+    pub fn new(resolver: Resolver, options: DialOptions, breakers: Breakers) -> Self {
         Self {
             resolver,
             options,
             breakers,
+            winners: Winners::default(),
         }
     }
 
@@ -128,16 +133,25 @@ impl Dialer {
     }
 
     async fn try_dial(&self, permit: &Permit, span: &Span) -> Result<TcpStream, DialError> {
-        let addresses = interleave(permit.addresses(&self.resolve(&permit.target().host, span).await?)?);
+        let host = &permit.target().host;
+        let addresses = permit.addresses(&self.resolve(host, span).await?)?;
+        let addresses = interleave(addresses, self.winners.of(host, Instant::now()));
         // Jitter doubles a pause at the most.
         let pauses = ExponentialBuilder::new()
             .with_min_delay(self.options.retry_initial / 2)
             .with_max_times(self.options.attempts.saturating_sub(1))
             .with_jitter();
-        (|| connect(&addresses, span))
+        let stream = (|| connect(&addresses, span))
             .retry(pauses)
             .when(DialError::may_pass)
-            .await
+            .await?;
+        if let [first, second, ..] = addresses.as_slice()
+            && Family::of(first.get()) != Family::of(second.get())
+            && let Ok(peer) = stream.peer_addr()
+        {
+            self.winners.learn(host, Family::of(peer), Instant::now());
+        }
+        Ok(stream)
     }
 
     async fn resolve(&self, host: &Host, cause: &Span) -> Result<Vec<IpAddr>, ResolveError> {
@@ -153,12 +167,12 @@ impl Dialer {
     }
 }
 
-/// RFC 8305 §4: the families take turns, beginning with the first address's; a few addresses are enough.
-fn interleave(addresses: Vec<PermittedAddr>) -> Vec<PermittedAddr> {
-    let first_is_v6 = addresses.first().is_some_and(|address| address.get().is_ipv6());
+/// RFC 8305 §4: the families take turns, beginning with `first` or that of the first address; a few addresses are enough.
+fn interleave(addresses: Vec<PermittedAddr>, first: Option<Family>) -> Vec<PermittedAddr> {
+    let first = first.or_else(|| addresses.first().map(|address| Family::of(address.get())));
     let (mut these, mut others): (VecDeque<_>, VecDeque<_>) = addresses
         .into_iter()
-        .partition(|address| address.get().is_ipv6() == first_is_v6);
+        .partition(|address| Some(Family::of(address.get())) == first);
     let mut ordered = Vec::new();
     while ordered.len() < MOST_ADDRESSES && !(these.is_empty() && others.is_empty()) {
         ordered.extend(these.pop_front());

@@ -154,15 +154,18 @@ fn families_take_turns_and_the_number_is_bounded() {
         |n| IpAddr::from([127, 0, 0, n]),
         IpAddr::from(Ipv6Addr::LOCALHOST),
     );
-    let shown = |addresses: &[IpAddr]| -> Vec<IpAddr> {
-        let ordered = interleave(permitted(addresses, 80));
+    let shown = |first, addresses: &[IpAddr]| -> Vec<IpAddr> {
+        let ordered = interleave(permitted(addresses, 80), first);
         ordered.iter().map(|address| address.get().ip()).collect()
     };
     assert_eq!(
-        shown(&[six, six, four(1), four(2), four(3)]),
+        shown(None, &[six, six, four(1), four(2), four(3)]),
         [six, four(1), six, four(2), four(3)]
     );
-    assert_eq!(shown(&[four(1), four(2), six]), [four(1), six, four(2)]);
+    assert_eq!(
+        shown(Some(Family::V4), &[six, four(1), four(2)]),
+        [four(1), six, four(2)]
+    );
     let many: Vec<_> = (1..100).map(four).collect();
-    assert_eq!(shown(&many).len(), MOST_ADDRESSES);
+    assert_eq!(shown(None, &many).len(), MOST_ADDRESSES);
 }
