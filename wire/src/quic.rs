@@ -13,9 +13,9 @@ use quinn::{Endpoint, EndpointConfig, IdleTimeout, Runtime, TokioRuntime, Transp
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
-use tracing::debug;
+use tracing::warn;
 
 /// What the daemons may choose of the transport.
 #[derive(Clone, Debug)]
@@ -134,20 +134,31 @@ fn open(
     })
 }
 
-/// Asks for socket buffers that outlast a scheduling gap; the kernel may cap them (`net.core.rmem_max`).
+/// Asks for socket buffers that outlast a scheduling gap; warns once where the kernel caps them.
 fn widen(socket: &Socket) {
+    static WARNED: Once = Once::new();
     let socket = SockRef::from(socket);
-    let asked = socket
-        .set_recv_buffer_size(SOCKET_BUFFER)
-        .and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER));
-    let got = socket.recv_buffer_size().unwrap_or_default();
-    if asked.is_err() || got < SOCKET_BUFFER {
-        debug!(
-            asked = SOCKET_BUFFER,
-            got, "the kernel caps the UDP socket buffers"
-        );
+    // What came of it is looked at.
+    let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
+    let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
+    let received = socket.recv_buffer_size().unwrap_or_default();
+    let sent = socket.send_buffer_size().unwrap_or_default();
+    if received.min(sent) < SOCKET_BUFFER {
+        WARNED.call_once(|| {
+            warn!(
+                wanted = SOCKET_BUFFER,
+                received,
+                sent,
+                "the kernel caps the UDP socket buffers, which costs packets on fast lines; {REMEDY}"
+            );
+        });
     }
 }
+
+#[cfg(target_os = "linux")]
+const REMEDY: &str = "raise net.core.rmem_max and net.core.wmem_max";
+#[cfg(not(target_os = "linux"))]
+const REMEDY: &str = "raise the system's limit";
 
 fn window(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
