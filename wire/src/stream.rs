@@ -4,9 +4,12 @@
 //! purpose: a panic, a `?` or an aborted task reaches the peer as a reset. Bytes leave only inside the peer's credit.
 //! A [`SessionRecv`] ends with `None` only on the peer's own end. Used by `relay` and, as [`SessionIo`], by hyper.
 
+mod ahead;
 mod session_io;
 
 pub use session_io::SessionIo;
+
+use ahead::Ahead;
 
 use crate::backlog::Backlog;
 use crate::code::ResetCode;
@@ -17,8 +20,9 @@ use bytes::Bytes;
 use quinn::{ReadError, RecvStream, ResetError, SendStream, StoppedError, VarInt, WriteError};
 use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -213,6 +217,8 @@ impl Drop for SessionSend {
 #[derive(Debug)]
 pub struct SessionRecv {
     stream: RecvStream,
+    /// What was taken out of the stream and not read yet.
+    ahead: Ahead,
     state: Arc<SessionState>,
     window: Window,
     received: u64,
@@ -231,6 +237,7 @@ impl SessionRecv {
         let rtt = connection.rtt();
         Self {
             stream,
+            ahead: Ahead::default(),
             state,
             window,
             received: 0,
@@ -263,22 +270,45 @@ impl SessionRecv {
     ///
     /// Tell [`delivered`](Self::delivered) when they are written on: without it the peer runs out of credit.
     pub async fn read(&mut self, chunks: &mut [Bytes]) -> Result<Option<usize>, StreamCut> {
-        let aborted = {
-            let (state, received) = (&self.state, self.received);
-            poll_fn(move |context| poll_abort(state, received, context))
-        };
-        let count = tokio::select! {
-            biased;
-            code = aborted => return Err(StreamCut::Peer(Some(code))),
-            read = self.stream.read_chunks(chunks) => read.map_err(cut_of_read)?,
-        };
-        let Some(count) = count else {
-            self.ended = true;
-            return Ok(None);
-        };
+        poll_fn(|context| self.poll_read(chunks, context)).await
+    }
+
+    fn poll_read(
+        &mut self,
+        chunks: &mut [Bytes],
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, StreamCut>> {
+        if let Poll::Ready(code) = poll_abort(&self.state, self.received, context) {
+            return Poll::Ready(Err(StreamCut::Peer(Some(code))));
+        }
+        let mut count = self.ahead.take(chunks);
+        if count == 0 {
+            match ready!(self.poll_stream(chunks, context))? {
+                Some(read) => count = read,
+                None => return Poll::Ready(Ok(None)),
+            }
+        }
         let size: usize = chunks.iter().take(count).map(Bytes::len).sum();
         self.received += u64::try_from(size).unwrap_or(u64::MAX);
-        Ok(Some(count))
+        Poll::Ready(Ok(Some(count)))
+    }
+
+    /// Reads past what waits in `ahead`.
+    fn poll_stream(
+        &mut self,
+        chunks: &mut [Bytes],
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<usize>, StreamCut>> {
+        if self.ahead.finished {
+            return Poll::Ready(Ok(None));
+        }
+        // It keeps nothing between two polls.
+        let read = ready!(pin!(self.stream.read_chunks(chunks)).poll(context)).map_err(cut_of_read)?;
+        if read.is_none() {
+            self.ahead.finished = true;
+            self.ended = true;
+        }
+        Poll::Ready(Ok(read))
     }
 
     /// Notes that `bytes` of what was read are out of this process's memory, so that the peer may send more.
@@ -290,16 +320,31 @@ impl SessionRecv {
         }
     }
 
-    /// Completes when the stream is cut, also while nobody reads it; never after its end. Cancel safe.
+    /// Completes when the stream is cut, while nobody reads it; never after its end. Cancel safe.
+    ///
+    /// Meanwhile what arrives is taken out of QUIC, for [`read`](Self::read): as much as the peer was granted.
     pub async fn cut(&mut self) -> StreamCut {
-        if self.ended {
-            return std::future::pending().await;
+        poll_fn(|context| self.poll_cut(context)).await
+    }
+
+    fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<StreamCut> {
+        let granted = self.window.granted().saturating_sub(self.received);
+        while !self.ended && self.ahead.has_room(granted) {
+            let mut chunks = [const { Bytes::new() }; AT_ONCE];
+            match ready!(self.poll_stream(&mut chunks, context)) {
+                Ok(Some(count)) => self.ahead.put(chunks.get_mut(..count).unwrap_or_default()),
+                Ok(None) => {}
+                Err(cut) => return Poll::Ready(cut),
+            }
         }
-        match self.stream.received_reset().await {
-            Ok(Some(code)) => StreamCut::Peer(ResetCode::from_number(code.into_inner())),
-            Ok(None) => std::future::pending().await,
-            Err(ResetError::ConnectionLost(_)) => StreamCut::ConnectionLost,
-            Err(ResetError::ZeroRttRejected) => StreamCut::Closed,
+        if self.ended {
+            return Poll::Pending;
+        }
+        match ready!(pin!(self.stream.received_reset()).poll(context)) {
+            Ok(Some(code)) => Poll::Ready(peer(code)),
+            Ok(None) => Poll::Pending,
+            Err(ResetError::ConnectionLost(_)) => Poll::Ready(StreamCut::ConnectionLost),
+            Err(ResetError::ZeroRttRejected) => Poll::Ready(StreamCut::Closed),
         }
     }
 
@@ -390,3 +435,6 @@ fn peer(code: VarInt) -> StreamCut {
 fn name(code: Option<ResetCode>) -> &'static str {
     code.map_or("unknown code", ResetCode::name)
 }
+
+/// Chunks that are taken ahead of their reader at once.
+const AT_ONCE: usize = 32;

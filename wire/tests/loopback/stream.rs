@@ -206,6 +206,54 @@ async fn abort_of_what_nobody_reads_becomes_a_reset_after_its_grace() {
 }
 
 #[tokio::test]
+async fn what_arrived_while_nobody_read_is_there_even_when_the_connection_is_not() {
+    let pair = Pair::connect().await;
+    let (mut agent, mut server) = pair.session().await;
+    let bytes = pattern(SOME);
+    write(&mut agent.0, bytes.clone()).await;
+    agent.0.finish();
+    assert!(agent.0.acknowledged(DEADLINE).await);
+    stays_pending("a cut", server.1.cut()).await;
+    pair.agent.link.close(CloseCode::Normal);
+    assert_eq!(
+        within("a close", server.0.stopped()).await,
+        StreamCut::ConnectionLost
+    );
+    stays_pending("a cut behind an end", server.1.cut()).await;
+    let (read, end) = read_all(&mut server.1).await;
+    assert_eq!((read.len(), end), (bytes.len(), Ok(())));
+    assert!(read == bytes);
+}
+
+#[tokio::test]
+async fn a_reset_cuts_what_waits_for_its_reader() {
+    let pair = Pair::connect().await;
+    let (mut agent, mut server) = begun(&pair).await;
+    write(&mut agent.0, pattern(SOME)).await;
+    stays_pending("a cut", server.1.cut()).await;
+    agent.0.reset(ResetCode::Internal);
+    assert_eq!(within("a reset", server.1.cut()).await, peer(ResetCode::Internal));
+}
+
+#[tokio::test]
+async fn an_abort_comes_behind_what_waits_for_its_reader() {
+    let pair = Pair::connect().await;
+    let (mut agent, mut server) = begun(&pair).await;
+    let bytes = pattern(SOME);
+    write(&mut agent.0, bytes.clone()).await;
+    stays_pending("a cut", server.1.cut()).await;
+    let abort = agent.0.abort(ResetCode::ClientReset, DEADLINE * 2);
+    let read = async {
+        stays_pending("a cut before the bytes", server.1.cut()).await;
+        let (read, end) = read_all(&mut server.1).await;
+        assert_eq!(end, Err(peer(ResetCode::ClientReset)));
+        assert!(read == bytes, "{} bytes of {}", read.len(), bytes.len());
+        server.1.stop(ResetCode::ClientReset);
+    };
+    within("an end", async { tokio::join!(abort, read) }).await;
+}
+
+#[tokio::test]
 async fn an_abort_that_is_dropped_half_way_is_a_cut() {
     let pair = Pair::connect().await;
     let (mut agent, mut server) = pair.session().await;
