@@ -1,8 +1,8 @@
 //! Gives memory back that the allocator keeps for nobody.
 //!
 //! glibc keeps what was freed below the top of an arena: after hours of mixed load, four fifths of a daemon's heap were
-//! free and still resident (docs/performance.md). Where resident memory has grown since the last time, it is told to
-//! return whole pages: as soon as the process has little to do, and once a minute while it is busy. Elsewhere than on
+//! free and still resident (docs/performance.md). It is told to return whole pages when the process falls quiet, and
+//! where resident memory has grown: at once in a quiet process, once a minute in a busy one. Elsewhere than on
 //! Linux with glibc nothing is done.
 
 use std::time::Duration;
@@ -55,6 +55,7 @@ struct Keeper {
     left: u64,
     /// At the last look.
     cpu: u64,
+    busy: bool,
     /// Looks in a row that saw growth and a busy process.
     waited: u32,
 }
@@ -64,13 +65,12 @@ impl Keeper {
         // What was needed once and is no longer does not count as growth later.
         self.left = self.left.min(look.resident);
         let busy = look.cpu.saturating_sub(self.cpu) > QUIET;
-        self.cpu = look.cpu;
-        if look.resident <= self.left + WORTH {
-            self.waited = 0;
-            return false;
-        }
-        self.waited += 1;
-        let now = !busy || self.waited >= PATIENCE;
+        // What the work needed is free now, whether or not memory grew since the last time, which may have been during it.
+        let calmed = self.busy && !busy;
+        (self.cpu, self.busy) = (look.cpu, busy);
+        let grown = look.resident > self.left + WORTH;
+        self.waited = if grown && busy { self.waited + 1 } else { 0 };
+        let now = calmed || (grown && !busy) || self.waited >= PATIENCE;
         if now {
             self.waited = 0;
         }
@@ -126,6 +126,23 @@ mod tests {
     #[test]
     fn growth_goes_back_when_the_process_falls_quiet() {
         assert_eq!(answers([(50, 400), (50, 800), (50, 810)]), [false, false, true]);
+    }
+
+    #[test]
+    fn what_a_busy_process_kept_goes_back_when_it_falls_quiet_though_it_did_not_grow() {
+        let looks = (1..=12).map(|look| (50, 400 * look)).chain([(50, 4810)]);
+        assert_eq!(answers(looks)[11..], [true, true]);
+        let mut keeper = Keeper {
+            left: 50 * MIB,
+            cpu: 0,
+            busy: true,
+            waited: 0,
+        };
+        let quiet = Look {
+            resident: 50 * MIB,
+            cpu: 1,
+        };
+        assert_eq!([quiet, quiet].map(|look| keeper.gives_back(look)), [true, false]);
     }
 
     #[test]
