@@ -4,11 +4,12 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-Usage: scripts/bench.sh [compare|soak|scaling|quic|instructions] [--install-only] [--no-install] [options]
+Usage: scripts/bench.sh [compare|soak|scaling|start|quic|instructions] [--install-only] [--no-install] [options]
 
   compare   (default) Fluidity and other tunnels, side by side on this machine: throughput, latency, CPU, memory
   soak      mixed load for a long time: is memory flat, is every descriptor and session given back?
   scaling   what idle sessions, active sessions and agents cost as their number grows, as pictures
+  start     how long a server takes from its exec to its first answer, and an agent to its tunnel
   quic      what QUIC itself does here, without a tunnel: the roof. `quic --help` has its options
   instructions  how many instructions a session and a relayed MiB take, by callgrind: the machine's load is not in it
 
@@ -40,7 +41,7 @@ TXT
 main() {
     local command=compare install=1 run=1 rest=() argument
     case ${1:-} in
-        compare | soak | scaling | quic | instructions)
+        compare | soak | scaling | start | quic | instructions)
             command=$1
             shift
             ;;
@@ -96,10 +97,10 @@ prepare() {
     command -v cargo >/dev/null || fail "cargo is missing: install Rust with rustup (https://rustup.rs), then run this again"
     command -v python3 >/dev/null || fail "python3 is missing"
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "python3 is older than 3.10"
-    if [[ -n $install && $command != quic ]]; then
+    if [[ -n $install && $command != quic && $command != start ]]; then
         say "Peers"
         local only=()
-        # The other commands have no peers but need the origin.
+        # The other commands have no peers but need the origin, or valgrind.
         if [[ $command != compare ]]; then only=(--only debian); fi
         python3 "$root/tests/bench/install.py" "$programs" ${only[@]+"${only[@]}"}
     fi
@@ -108,7 +109,7 @@ prepare() {
     if [[ $command == quic ]]; then
         say "Building quinnlab"
         build "$root/tests/bench/quinnlab" "$programs/build/quinnlab"
-    else
+    elif [[ $command != start ]]; then
         say "Building the load generator"
         build "$root/tests/bench/loadgen" "$programs/build/loadgen"
     fi

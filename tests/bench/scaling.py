@@ -134,7 +134,7 @@ def agents(workshop, identities, count, seconds):
         spent, began = sum(server.process.cpu()), time.monotonic()
         # All at once: their handshakes are what is timed, and some other work of 200 starting processes with them.
         for agent in crowd:
-            agent.configuration.write_text("\n".join([*agent.settings, "admin: 127.0.0.1:0", ""]))
+            agent.prepare()
             agent.launch()
         if not processes.wait_until(lambda: server.metrics()["fluidity_server_connections"] == count, 120):
             raise RuntimeError(f"only {server.metrics()['fluidity_server_connections']:.0f} agents are connected")

@@ -43,13 +43,16 @@ class Daemon:
         self.settings, self.process, self.ports = settings, None, {}
 
     def start(self):
-        self.configuration.write_text("\n".join([*self.settings, "admin: 127.0.0.1:0", "log: { level: warn }", ""]))
+        self.prepare()
         self.launch()
         self.await_ports()
         return self
 
-    def launch(self):
+    def prepare(self):
+        self.configuration.write_text("\n".join([*self.settings, "admin: 127.0.0.1:0", "log: { level: warn }", ""]))
         self.ports_file.unlink(missing_ok=True)
+
+    def launch(self):
         self.process = Process(self.command, self.workshop.log(self.name))
 
     def await_ports(self):
