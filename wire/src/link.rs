@@ -174,7 +174,9 @@ impl Link {
     }
 }
 
-/// How many sessions the peer may have open now: twice as many whenever half of them are in use.
+/// How many sessions the peer may have open now: some more whenever few are left.
+///
+/// Not many more: quinn keeps for each what its streams have needed most.
 #[derive(Debug)]
 struct Permitted {
     now: AtomicU32,
@@ -192,11 +194,11 @@ impl Permitted {
     /// The new number, where it is time for one.
     fn raise(&self, sessions: usize) -> Option<u32> {
         let now = self.now.load(Ordering::Relaxed);
-        let half = usize::try_from(now / 2).unwrap_or(usize::MAX);
-        if now >= self.most || sessions < half {
+        let used = u32::try_from(sessions).unwrap_or(u32::MAX);
+        if now >= self.most || now.saturating_sub(used) > FIRST_SESSIONS / 2 {
             return None;
         }
-        let count = now.saturating_mul(2).min(self.most);
+        let count = now.saturating_add(FIRST_SESSIONS.max(now / 4)).min(self.most);
         self.now.store(count, Ordering::Relaxed);
         Some(count)
     }
@@ -441,12 +443,21 @@ mod tests {
 
     #[test]
     fn the_peer_may_open_more_as_it_uses_what_it_has_and_never_more_than_the_most() {
-        let permitted = Permitted::new(300);
+        let permitted = Permitted::new(1200);
         assert_eq!(permitted.raise(63), None);
         assert_eq!(permitted.raise(64), Some(256));
         assert_eq!(permitted.raise(100), None);
-        assert_eq!(permitted.raise(128), Some(300));
-        assert_eq!(permitted.raise(300), None);
+        for (used, count) in [
+            (192, 384),
+            (320, 512),
+            (500, 640),
+            (600, 800),
+            (800, 1000),
+            (990, 1200),
+        ] {
+            assert_eq!(permitted.raise(used), Some(count));
+        }
+        assert_eq!(permitted.raise(1200), None);
         assert_eq!(Permitted::new(0).raise(0), None);
     }
 }
