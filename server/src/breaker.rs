@@ -6,11 +6,12 @@
 use failsafe::backoff::{EqualJittered, equal_jittered};
 use failsafe::failure_policy::{ConsecutiveFailures, consecutive_failures};
 use failsafe::{Config, StateMachine};
+use fluidity_daemon::recent::Recent;
 use fluidity_wire::Target;
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// When a failing target is left alone.
 #[derive(Clone, Copy, Debug)]
@@ -26,29 +27,25 @@ pub struct BreakerOptions {
 /// The breakers of all targets.
 pub struct Breakers {
     options: BreakerOptions,
-    failing: Mutex<HashMap<Target, Failing>>,
+    failing: Mutex<Recent<Target, Breaker>>,
 }
 
-struct Failing {
-    breaker: StateMachine<ConsecutiveFailures<EqualJittered>, ()>,
-    last: Instant,
-}
+type Breaker = StateMachine<ConsecutiveFailures<EqualJittered>, ()>;
 
 impl Breakers {
     /// No target has failed yet.
     pub fn new(options: BreakerOptions) -> Self {
         Self {
             options,
-            failing: Mutex::default(),
+            failing: Mutex::new(Recent::new(options.targets, Duration::MAX)),
         }
     }
 
     /// Whether the target may be dialled now.
     pub fn permits(&self, target: &Target) -> bool {
         let failing = self.lock();
-        failing
-            .get(target)
-            .is_none_or(|failing| failing.breaker.is_call_permitted())
+        let breaker = failing.get(target, Instant::now());
+        breaker.is_none_or(Breaker::is_call_permitted)
     }
 
     /// The target was reached.
@@ -61,20 +58,10 @@ impl Breakers {
 
     /// The target could not be reached.
     pub fn failed(&self, target: &Target) {
-        let now = Instant::now();
         let mut failing = self.lock();
-        if failing.len() >= self.options.targets && !failing.contains_key(target) {
-            let oldest = failing.iter().min_by_key(|(_, failing)| failing.last);
-            if let Some(oldest) = oldest.map(|(target, _)| target.clone()) {
-                failing.remove(&oldest);
-            }
-        }
-        let entry = failing.entry(target.clone()).or_insert_with(|| Failing {
-            breaker: self.breaker(),
-            last: now,
-        });
-        entry.last = now;
-        entry.breaker.on_error();
+        let breaker = failing.remove(target).unwrap_or_else(|| self.breaker());
+        breaker.on_error();
+        failing.insert(target.clone(), breaker, Instant::now());
     }
 
     /// How many targets failed last.
@@ -82,14 +69,14 @@ impl Breakers {
         self.lock().len()
     }
 
-    fn breaker(&self) -> StateMachine<ConsecutiveFailures<EqualJittered>, ()> {
+    fn breaker(&self) -> Breaker {
         let pause = equal_jittered(self.options.open_for, self.options.open_for.max(LONGEST));
         Config::new()
             .failure_policy(consecutive_failures(self.options.failures, pause))
             .build()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Target, Failing>> {
+    fn lock(&self) -> MutexGuard<'_, Recent<Target, Breaker>> {
         self.failing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

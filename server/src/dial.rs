@@ -100,7 +100,7 @@ impl Dialer {
             resolver,
             options,
             breakers,
-            winners: Winners::default(),
+            winners: Winners::new(),
         }
     }
 

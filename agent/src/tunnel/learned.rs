@@ -3,8 +3,8 @@
 //! Bounded in number and age, and of one connection only: another server may have another policy, or none of its
 //! sockets left. A target that could not be reached after all is forgotten, so that the next answer is an honest one.
 
+use fluidity_daemon::recent::Recent;
 use fluidity_wire::Target;
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -13,19 +13,27 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(super) struct Learned(Mutex<Known>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Known {
     /// Over which connection.
     connection: usize,
-    reached: HashMap<Target, Instant>,
+    reached: Recent<Target, ()>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self {
+            connection: 0,
+            reached: Recent::new(MOST, KEPT),
+        }
+    }
 }
 
 impl Learned {
     /// Whether the target was reached over this connection a short time ago.
     pub(super) fn knows(&self, connection: usize, target: &Target, now: Instant) -> bool {
         let known = self.lock();
-        let since = known.reached.get(target);
-        known.connection == connection && since.is_some_and(|since| is_recent(*since, now))
+        known.connection == connection && known.reached.get(target, now).is_some()
     }
 
     /// The target was reached.
@@ -35,11 +43,7 @@ impl Learned {
             known.connection = connection;
             known.reached.clear();
         }
-        if known.reached.len() >= MOST && !known.reached.contains_key(&target) {
-            known.reached.retain(|_, since| is_recent(*since, now));
-            known.make_room();
-        }
-        known.reached.insert(target, now);
+        known.reached.insert(target, (), now);
     }
 
     fn forget(&self, target: &Target) {
@@ -49,22 +53,6 @@ impl Learned {
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl Known {
-    fn make_room(&mut self) {
-        if self.reached.len() < MOST {
-            return;
-        }
-        let oldest = self.reached.iter().min_by_key(|(_, since)| **since);
-        if let Some(oldest) = oldest.map(|(target, _)| target.clone()) {
-            self.reached.remove(&oldest);
-        }
-    }
-}
-
-fn is_recent(since: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(since) < KEPT
 }
 
 /// That a target will be reached, given to a client before it was.
@@ -117,17 +105,5 @@ mod tests {
         learned.learn(1, target(1), now);
         Promise::new(learned.clone(), target(1)).broken();
         assert!(!learned.knows(1, &target(1), now));
-    }
-
-    #[test]
-    fn the_oldest_makes_room() {
-        let (learned, now) = (Learned::default(), Instant::now());
-        for number in 0..MOST + 2 {
-            let since = Duration::from_millis(number.try_into().unwrap());
-            learned.learn(1, target(number), now + since);
-        }
-        assert_eq!(learned.lock().reached.len(), MOST);
-        let known = |number| learned.knows(1, &target(number), now);
-        assert!(!known(0) && !known(1) && known(2) && known(MOST + 1));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Bounded in number and age: after a while the resolver's order counts again, and the family that lost has its chance.
 
+use fluidity_daemon::recent::Recent;
 use fluidity_wire::Host;
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,50 +23,30 @@ impl Family {
 }
 
 /// The hosts that were reached.
-#[derive(Debug, Default)]
-pub(super) struct Winners(Mutex<HashMap<Host, Won>>);
-
-#[derive(Clone, Copy, Debug)]
-struct Won {
-    family: Family,
-    since: Instant,
-}
+#[derive(Debug)]
+pub(super) struct Winners(Mutex<Recent<Host, Family>>);
 
 impl Winners {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Recent::new(MOST, KEPT)))
+    }
+
     /// The family that reached the host, where that is known.
     pub(super) fn of(&self, host: &Host, now: Instant) -> Option<Family> {
-        let won = self.lock().get(host).copied();
-        won.filter(|won| won.is_recent(now)).map(|won| won.family)
+        self.lock().get(host, now).copied()
     }
 
     /// The host was reached by `family`.
     pub(super) fn learn(&self, host: &Host, family: Family, now: Instant) {
         let mut winners = self.lock();
         // Begun with, it wins each time: it counts from when it won first.
-        let known = |won: &Won| won.family == family && won.is_recent(now);
-        if winners.get(host).is_some_and(known) {
-            return;
+        if winners.get(host, now) != Some(&family) {
+            winners.insert(host.clone(), family, now);
         }
-        if winners.len() >= MOST {
-            winners.retain(|_, won| won.is_recent(now));
-        }
-        if winners.len() >= MOST {
-            let oldest = winners.iter().min_by_key(|(_, won)| won.since);
-            if let Some(oldest) = oldest.map(|(host, _)| host.clone()) {
-                winners.remove(&oldest);
-            }
-        }
-        winners.insert(host.clone(), Won { family, since: now });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Host, Won>> {
+    fn lock(&self) -> MutexGuard<'_, Recent<Host, Family>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Won {
-    fn is_recent(self, now: Instant) -> bool {
-        now.saturating_duration_since(self.since) < KEPT
     }
 }
 
@@ -78,44 +58,26 @@ const MOST: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fluidity_wire::Target;
 
-    fn host(number: usize) -> Host {
-        Target::parse(&format!("host{number}.example:443")).unwrap().host
+    fn host() -> Host {
+        Host::parse("both.example").unwrap()
     }
 
     #[test]
-    fn the_family_that_won_is_begun_with_for_a_while() {
-        let (winners, now) = (Winners::default(), Instant::now());
-        assert_eq!(winners.of(&host(1), now), None);
-        winners.learn(&host(1), Family::V4, now);
-        winners.learn(&host(1), Family::V4, now + KEPT / 2);
-        assert_eq!(winners.of(&host(1), now + KEPT / 2), Some(Family::V4));
-        assert_eq!(winners.of(&host(2), now), None);
-        assert_eq!(
-            winners.of(&host(1), now + KEPT),
-            None,
-            "the resolver's order again"
-        );
+    fn the_family_that_won_is_begun_with_for_a_while_from_its_first_time() {
+        let (winners, now) = (Winners::new(), Instant::now());
+        assert_eq!(winners.of(&host(), now), None);
+        winners.learn(&host(), Family::V4, now);
+        winners.learn(&host(), Family::V4, now + KEPT / 2);
+        assert_eq!(winners.of(&host(), now + KEPT / 2), Some(Family::V4));
+        assert_eq!(winners.of(&host(), now + KEPT), None);
     }
 
     #[test]
     fn the_family_that_won_last_is_the_one() {
-        let (winners, now) = (Winners::default(), Instant::now());
-        winners.learn(&host(1), Family::V4, now);
-        winners.learn(&host(1), Family::V6, now);
-        assert_eq!(winners.of(&host(1), now), Some(Family::V6));
-    }
-
-    #[test]
-    fn the_oldest_makes_room() {
-        let (winners, now) = (Winners::default(), Instant::now());
-        for number in 0..MOST + 2 {
-            let since = now + Duration::from_millis(number.try_into().unwrap());
-            winners.learn(&host(number), Family::V4, since);
-        }
-        assert_eq!(winners.lock().len(), MOST);
-        let known = |number| winners.of(&host(number), now).is_some();
-        assert!(!known(0) && !known(1) && known(2) && known(MOST + 1));
+        let (winners, now) = (Winners::new(), Instant::now());
+        winners.learn(&host(), Family::V4, now);
+        winners.learn(&host(), Family::V6, now);
+        assert_eq!(winners.of(&host(), now), Some(Family::V6));
     }
 }

@@ -7,6 +7,7 @@ pub mod hangup;
 pub mod logs;
 mod memory;
 pub mod ports;
+pub mod recent;
 pub mod runtime;
 pub mod secret;
 pub mod settings;
