@@ -5,9 +5,12 @@
 //! writer of control messages; whoever starts the link owns that task. It ends when the connection does.
 
 mod opening;
+mod permitted;
 
 pub(crate) use opening::answer;
 pub use opening::{OpenStreamError, Opening};
+
+use permitted::Permitted;
 
 use crate::backlog::Backlog;
 use crate::code::{CloseCode, ReplyCode, ResetCode};
@@ -15,12 +18,10 @@ use crate::codec;
 use crate::credit::{EARLY_WINDOW, Pool, Window};
 use crate::io::{ReadMessageError, read_message, read_now};
 use crate::message::{Control, Hello, Open, Others, Reply};
-use crate::quic::FIRST_SESSIONS;
 use crate::stream::{SessionRecv, SessionSend, SessionState, StreamCut};
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
@@ -171,36 +172,6 @@ impl Link {
         let window = Window::new(self.pool.clone(), Instant::now());
         let recv = SessionRecv::new(recv, state.clone(), window, self.connection.clone());
         (SessionSend::new(send, state, self.backlog.clone()), recv)
-    }
-}
-
-/// How many sessions the peer may have open now: some more whenever few are left.
-///
-/// Not many more: quinn keeps for each what its streams have needed most.
-#[derive(Debug)]
-struct Permitted {
-    now: AtomicU32,
-    most: u32,
-}
-
-impl Permitted {
-    fn new(most: u32) -> Self {
-        Self {
-            now: AtomicU32::new(most.min(FIRST_SESSIONS)),
-            most,
-        }
-    }
-
-    /// The new number, where it is time for one.
-    fn raise(&self, sessions: usize) -> Option<u32> {
-        let now = self.now.load(Ordering::Relaxed);
-        let used = u32::try_from(sessions).unwrap_or(u32::MAX);
-        if now >= self.most || now.saturating_sub(used) > FIRST_SESSIONS / 2 {
-            return None;
-        }
-        let count = now.saturating_add(FIRST_SESSIONS.max(now / 4)).min(self.most);
-        self.now.store(count, Ordering::Relaxed);
-        Some(count)
     }
 }
 
@@ -439,25 +410,5 @@ mod tests {
         timeout(Duration::from_secs(5), outbox.full.notified())
             .await
             .expect("the driver is told");
-    }
-
-    #[test]
-    fn the_peer_may_open_more_as_it_uses_what_it_has_and_never_more_than_the_most() {
-        let permitted = Permitted::new(1200);
-        assert_eq!(permitted.raise(63), None);
-        assert_eq!(permitted.raise(64), Some(256));
-        assert_eq!(permitted.raise(100), None);
-        for (used, count) in [
-            (192, 384),
-            (320, 512),
-            (500, 640),
-            (600, 800),
-            (800, 1000),
-            (990, 1200),
-        ] {
-            assert_eq!(permitted.raise(used), Some(count));
-        }
-        assert_eq!(permitted.raise(1200), None);
-        assert_eq!(Permitted::new(0).raise(0), None);
     }
 }

@@ -155,11 +155,6 @@ fn widen(socket: &Socket) {
     }
 }
 
-#[cfg(target_os = "linux")]
-const REMEDY: &str = "raise net.core.rmem_max and net.core.wmem_max";
-#[cfg(not(target_os = "linux"))]
-const REMEDY: &str = "raise the system's limit";
-
 fn window(bytes: u64) -> VarInt {
     VarInt::from_u64(bytes).unwrap_or(VarInt::MAX)
 }
@@ -171,3 +166,7 @@ const MAX_INCOMING: usize = 1024;
 /// What an agent reckons with for its own sessions, whose number the server limits.
 const ASSUMED_SESSIONS: u32 = 4096;
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+#[cfg(target_os = "linux")]
+const REMEDY: &str = "raise net.core.rmem_max and net.core.wmem_max";
+#[cfg(not(target_os = "linux"))]
+const REMEDY: &str = "raise the system's limit";
