@@ -54,7 +54,10 @@ impl AsyncRead for SessionIo {
             return Poll::Ready(Err(StreamCut::Peer(Some(code)).into()));
         }
         let before = buf.filled().len();
-        ready!(recv.stream.poll_read_buf(context, buf)).map_err(cut_of_read)?;
+        recv.ahead.copy(buf);
+        if buf.filled().len() == before {
+            ready!(recv.stream.poll_read_buf(context, buf)).map_err(cut_of_read)?;
+        }
         let size = u64::try_from(buf.filled().len() - before).unwrap_or(u64::MAX);
         if size == 0 {
             recv.ended = true;

@@ -226,6 +226,22 @@ async fn what_arrived_while_nobody_read_is_there_even_when_the_connection_is_not
 }
 
 #[tokio::test]
+async fn as_one_byte_stream_what_waits_for_its_reader_comes_first() {
+    let pair = Pair::connect().await;
+    let (mut agent, (send, mut recv)) = pair.session().await;
+    let bytes = pattern(SOME);
+    write(&mut agent.0, bytes.slice(..SOME / 2)).await;
+    stays_pending("a cut", recv.cut()).await;
+    write(&mut agent.0, bytes.slice(SOME / 2..)).await;
+    agent.0.finish();
+    let mut read = Vec::new();
+    within("an end", SessionIo::new(send, recv).read_to_end(&mut read))
+        .await
+        .unwrap();
+    assert!(read == bytes, "{} bytes of {}", read.len(), bytes.len());
+}
+
+#[tokio::test]
 async fn a_reset_cuts_what_waits_for_its_reader() {
     let pair = Pair::connect().await;
     let (mut agent, mut server) = begun(&pair).await;
