@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import statistics
+import sys
 import time
 
 import machine
@@ -69,12 +70,12 @@ def quota(cpu):
         group.rmdir()
 
 
-def answered(port, began):
+def answered(server, port, began):
     """Seconds until the first answer."""
     asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     asking.connect(("127.0.0.1", port))
     with asking:
-        while time.monotonic() - began < 20:
+        while time.monotonic() - began < 20 and server.process.alive():
             # Refused while nobody listens.
             with contextlib.suppress(ConnectionRefusedError):
                 asking.send(QUESTION)
@@ -84,7 +85,7 @@ def answered(port, began):
                         return time.monotonic() - began
                     raise SystemExit(f"not a Version Negotiation packet: {answer[:32].hex()}")
             time.sleep(EVERY)
-    raise SystemExit("the server never answered")
+    raise SystemExit(f"the server does not answer: {server.process.last_words()}")
 
 
 def soon(condition, daemon):
@@ -103,7 +104,7 @@ def one_start(workshop, identities, prefix):
     server.prepare()
     began = time.monotonic()
     server.launch()
-    ready = answered(port, began)
+    ready = answered(server, port, began)
     agent = tunnel.agent(workshop, identities, "start", f"127.0.0.1:{port}")
     agent.prepare()
     began = time.monotonic()
@@ -120,7 +121,7 @@ def one_start(workshop, identities, prefix):
 
 def main():
     asked = options()
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Workshop(asked.programs, asked.fluidity) as workshop, quota(asked.cpu) as prefix:
         identities = tunnel.Identities(workshop)
         try:

@@ -163,13 +163,11 @@ mod tests {
     #[test]
     fn a_look_counts_the_time_that_this_process_works() {
         let before = Look::take().unwrap();
+        assert!(before.resident > MIB, "{before:?}");
         let began = std::time::Instant::now();
-        while began.elapsed() < Duration::from_millis(100) {}
-        let after = Look::take().unwrap();
-        assert!(
-            before.resident > MIB && after.cpu > before.cpu,
-            "{before:?} {after:?}"
-        );
+        while Look::take().unwrap().cpu <= before.cpu {
+            assert!(began.elapsed() < Duration::from_secs(20), "{before:?}");
+        }
     }
 
     #[test]
