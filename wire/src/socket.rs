@@ -3,6 +3,9 @@
 //! quinn copies what it is handed into one allocation, and a stream that nobody reads keeps its part of it. Of a whole
 //! batch, a packet of a stalled stream would keep 64 KiB alive for its 1.4: a hundred stalled readers held three times
 //! what they had been granted. Handed over one by one, a packet keeps its own bytes alone.
+//!
+//! After [`TURN`] of them, whoever reads gets a turn. quinn keeps what a stream received in a heap, and the heap's room
+//! goes on to the next stream: the longer the bursts, the more room each stream holds in the end.
 
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
@@ -29,6 +32,8 @@ struct Received {
     next: usize,
     /// Bytes of the next batch that were taken.
     taken: usize,
+    /// Datagrams handed over since others had a turn.
+    handed: usize,
 }
 
 impl Ungrouped {
@@ -41,6 +46,7 @@ impl Ungrouped {
                 count: 0,
                 next: 0,
                 taken: 0,
+                handed: 0,
             }),
         })
     }
@@ -97,6 +103,11 @@ impl AsyncUdpSocket for Ungrouped {
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        if received.handed >= TURN {
+            received.handed = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         loop {
             let mut count = 0;
             for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()) {
@@ -105,9 +116,14 @@ impl AsyncUdpSocket for Ungrouped {
                 count += 1;
             }
             if count > 0 {
+                received.handed += count;
                 return Poll::Ready(Ok(count));
             }
-            ready!(received.poll_fill(context, self.socket.as_ref()))?;
+            let filled = received.poll_fill(context, self.socket.as_ref());
+            if filled.is_pending() {
+                received.handed = 0;
+            }
+            ready!(filled)?;
         }
     }
 
@@ -136,7 +152,94 @@ impl fmt::Debug for Ungrouped {
     }
 }
 
+/// Datagrams after which others get a turn: enough for wake-ups to cost little, few enough for a stream's heap to stay
+/// at a few KiB (see the soak in `docs/performance.md`).
+const TURN: usize = 64;
 /// Batches that are asked for in one call of the kernel.
 const BATCHES: usize = 4;
 /// The largest UDP datagram, and so the largest batch of them.
 const LARGEST_BATCH: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quinn::{Runtime as _, TokioRuntime};
+    use std::net::UdpSocket;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+    use std::time::Duration;
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What is received before others get a turn; nothing when the socket is empty.
+    fn turn(socket: &Ungrouped, context: &mut Context<'_>) -> Vec<u8> {
+        let mut datagrams = Vec::new();
+        loop {
+            let mut room = [[0; 16]; 4];
+            let mut metas = [RecvMeta::default(); 4];
+            let received = {
+                let mut buffers = room.each_mut().map(|room| IoSliceMut::new(room));
+                socket.poll_recv(context, &mut buffers, &mut metas)
+            };
+            let Poll::Ready(count) = received else {
+                return datagrams;
+            };
+            let count = count.expect("the socket is good");
+            for (room, meta) in room.iter().zip(metas).take(count) {
+                assert_eq!((meta.len, meta.stride), (1, 1), "datagrams come one by one");
+                datagrams.push(room[0]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_socket_gives_others_a_turn_and_goes_on_by_itself() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let (target, sender) = (
+            socket.local_addr().expect("it is bound"),
+            UdpSocket::bind("127.0.0.1:0").expect("a port is free"),
+        );
+        let socket = Ungrouped::new(TokioRuntime.wrap_udp_socket(socket).expect("it is a UDP socket"));
+        for number in 0..u8::MAX {
+            sender.send_to(&[number], target).expect("loopback takes it");
+        }
+
+        let wakes = Arc::new(Wakes::default());
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut context = Context::from_waker(&waker);
+        let (mut datagrams, mut turns) = (Vec::new(), 0);
+        while datagrams.len() < usize::from(u8::MAX) {
+            let before = wakes.0.load(Ordering::SeqCst);
+            let more = turn(&socket, &mut context);
+            assert!(
+                more.len() <= TURN,
+                "{} datagrams without a turn for others",
+                more.len()
+            );
+            if more.len() == TURN {
+                assert!(
+                    wakes.0.load(Ordering::SeqCst) > before,
+                    "it asks to be polled again"
+                );
+            } else {
+                // The reactor has not heard of them yet.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            turns += 1;
+            datagrams.extend(more);
+        }
+        assert_eq!(
+            datagrams,
+            (0..u8::MAX).collect::<Vec<_>>(),
+            "each arrives once, in its order"
+        );
+        assert!(turns >= usize::from(u8::MAX) / TURN);
+    }
+}
