@@ -12,6 +12,7 @@ import json
 import pathlib
 import signal
 import statistics
+import subprocess
 import sys
 import time
 
@@ -99,6 +100,11 @@ class Soak:
         agents = (self.steady, self.returning, self.killed)
         return all(agent.metrics()["fluidity_agent_clients"] == 0 for agent in agents)
 
+    def left(self):
+        """Where sessions stay that nobody has any more: each daemon's own account, and every socket of this machine."""
+        sockets = subprocess.run(["ss", "--tcp", "--numeric", "--processes", "--options", "--extended"], capture_output=True, text=True)
+        return {"status": {daemon.name: daemon.page("/api/status") for daemon in self.everyone}, "sockets": sockets.stdout.splitlines()}
+
     def settled(self):
         """Whether nobody has a session any more."""
         return all(daemon.metrics()[active(daemon)] == 0 for daemon in self.everyone)
@@ -137,11 +143,11 @@ def run(asked, workshop):
             load.resume()
             rest_at = time.monotonic() + REST_EVERY
     load.stop()
-    processes.wait_until(soak.settled, 120)
+    left = {} if processes.wait_until(soak.settled, 120) else soak.left()
     # Connections that were closed a moment ago leave the tables of the kernel and of the daemons.
     processes.wait_until(lambda: given_back(soak.sample("end"), baseline, soak.watched), 30)
     source.stop()
-    return verdict(soak, load, baseline, asked)
+    return verdict(soak, load, baseline, asked) | {"left": left}
 
 
 def tell(soak, row):
