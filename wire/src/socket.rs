@@ -152,8 +152,7 @@ impl fmt::Debug for Ungrouped {
     }
 }
 
-/// Datagrams after which others get a turn: enough for wake-ups to cost little, few enough for a stream's heap to stay
-/// at a few KiB (see the soak in `docs/performance.md`).
+/// Datagrams after which others get a turn: with twice as many, memory grew as without (`docs/performance.md`).
 const TURN: usize = 64;
 /// Batches that are asked for in one call of the kernel.
 const BATCHES: usize = 4;
@@ -167,7 +166,7 @@ mod tests {
     use std::net::UdpSocket;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     #[derive(Default)]
     struct Wakes(AtomicUsize);
@@ -207,15 +206,19 @@ mod tests {
             UdpSocket::bind("127.0.0.1:0").expect("a port is free"),
         );
         let socket = Ungrouped::new(TokioRuntime.wrap_udp_socket(socket).expect("it is a UDP socket"));
-        for number in 0..u8::MAX {
-            sender.send_to(&[number], target).expect("loopback takes it");
+        // Few enough for the smallest receive buffer: none is lost.
+        let sent: Vec<_> = (0..130).collect();
+        for number in &sent {
+            sender.send_to(&[*number], target).expect("loopback takes it");
         }
 
         let wakes = Arc::new(Wakes::default());
         let waker = Waker::from(Arc::clone(&wakes));
         let mut context = Context::from_waker(&waker);
         let (mut datagrams, mut turns) = (Vec::new(), 0);
-        while datagrams.len() < usize::from(u8::MAX) {
+        let began = Instant::now();
+        while datagrams.len() < sent.len() {
+            assert!(began.elapsed() < Duration::from_secs(20), "{datagrams:?}");
             let before = wakes.0.load(Ordering::SeqCst);
             let more = turn(&socket, &mut context);
             assert!(
@@ -235,11 +238,7 @@ mod tests {
             turns += 1;
             datagrams.extend(more);
         }
-        assert_eq!(
-            datagrams,
-            (0..u8::MAX).collect::<Vec<_>>(),
-            "each arrives once, in its order"
-        );
-        assert!(turns >= usize::from(u8::MAX) / TURN);
+        assert_eq!(datagrams, sent, "each arrives once, in its order");
+        assert!(turns > sent.len() / TURN);
     }
 }
