@@ -87,14 +87,22 @@ async def cut_download(proxy, _):
     reader, writer = await connect(proxy, ORIGIN_PORT)
     try:
         writer.write(b"GET /1g HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        left = random.randint(0, 8 << 20)
-        while left > 0:
-            block = await reader.read(1 << 18)
-            if not block:
-                raise EOFError("the download ended")
-            left -= len(block)
+        await take(reader, random.randint(0, 8 << 20))
         if random.random() < 0.5:
             reset(writer)
+    finally:
+        writer.close()
+
+
+async def cut_half_closed(proxy, _):
+    """Ends its direction within a download, and is gone after some megabytes more."""
+    reader, writer = await connect(proxy, ORIGIN_PORT)
+    try:
+        writer.write(b"GET /1g HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await take(reader, random.randint(0, 32 << 20))
+        writer.write_eof()
+        await take(reader, random.randint(0, 8 << 20))
+        reset(writer)
     finally:
         writer.close()
 
@@ -176,6 +184,15 @@ async def refused(proxy, _):
         writer.close()
 
 
+async def take(reader, left):
+    """Reads some of a download."""
+    while left > 0:
+        block = await reader.read(1 << 18)
+        if not block:
+            raise EOFError("the download ended")
+        left -= len(block)
+
+
 async def expect(reader, status):
     head = await reader.readuntil(b"\r\n\r\n")
     if head.split(b" ", 2)[1] != status:
@@ -220,6 +237,7 @@ TEXT, CLOSE = 1, 8
 KINDS = (
     ("WebSockets", websocket),
     ("downloads cut by the client", cut_download),
+    ("downloads half-closed, then cut", cut_half_closed),
     ("uploads cut by the client", cut_upload),
     ("downloads that stall", stalled_download),
     ("downloads reset by the origin", reset_by_origin),

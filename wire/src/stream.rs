@@ -25,6 +25,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
+use tokio_util::sync::ReusableBoxFuture;
 
 /// Why a session's stream ended before its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -93,6 +94,8 @@ pub struct SessionSend {
     backlog: Arc<Backlog>,
     sent: u64,
     ended: bool,
+    /// Tells of the peer's stop; made when a write has to wait.
+    stop: Option<ReusableBoxFuture<'static, StreamCut>>,
 }
 
 impl SessionSend {
@@ -103,6 +106,7 @@ impl SessionSend {
             backlog,
             sent: 0,
             ended: false,
+            stop: None,
         }
     }
 
@@ -131,19 +135,43 @@ impl SessionSend {
     /// Not cancel safe: a part may have been written. The stream can then only be reset.
     pub async fn write_chunk(&mut self, mut chunk: Bytes) -> Result<(), StreamCut> {
         while !chunk.is_empty() {
-            let credit = match self.available() {
-                0 => tokio::select! {
-                    credit = self.credit() => credit,
-                    cut = stopped(&self.stream) => return Err(cut),
-                },
-                credit => credit,
-            };
+            let credit = poll_fn(|context| self.poll_credit(context)).await?;
             let size = usize::try_from(credit).unwrap_or(usize::MAX).min(chunk.len());
             let part = chunk.split_to(size);
             self.write_raw(part).await?;
             self.wrote(size);
         }
         Ok(())
+    }
+
+    /// How many bytes may be written, or why none will be any more.
+    fn poll_credit(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, StreamCut>> {
+        match self.state.credit.poll_available(self.sent, context) {
+            Poll::Ready(credit) => Poll::Ready(Ok(credit)),
+            Poll::Pending => self.poll_stopped(context).map(Err),
+        }
+    }
+
+    /// What a write came to; one that waits is over as well when the peer stops the stream.
+    ///
+    /// quinn tells a writer of a stop only while the connection has room, and room that comes later wakes no stream that
+    /// has used up its own window, which a peer that has stopped it never widens.
+    fn or_stopped<T>(
+        &mut self,
+        written: Poll<Result<T, WriteError>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<T, StreamCut>> {
+        match written {
+            Poll::Ready(written) => Poll::Ready(written.map_err(cut_of_write)),
+            Poll::Pending => self.poll_stopped(context).map(Err),
+        }
+    }
+
+    fn poll_stopped(&mut self, context: &mut Context<'_>) -> Poll<StreamCut> {
+        let watch = || ReusableBoxFuture::new(stopped(&self.stream));
+        let cut = ready!(self.stop.get_or_insert_with(watch).poll(context));
+        self.stop = None;
+        Poll::Ready(cut)
     }
 
     fn wrote(&mut self, size: usize) {
@@ -158,7 +186,16 @@ impl SessionSend {
 
     /// Writes bytes that no credit counts: the messages before a session's own bytes.
     pub(crate) async fn write_raw(&mut self, chunk: Bytes) -> Result<(), StreamCut> {
-        self.stream.write_chunk(chunk).await.map_err(cut_of_write)
+        let mut rest = [chunk];
+        while rest.iter().any(|chunk| !chunk.is_empty()) {
+            poll_fn(|context| {
+                // It keeps nothing between two polls.
+                let written = pin!(self.stream.write_chunks(&mut rest)).poll(context);
+                self.or_stopped(written, context)
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Ends the stream on purpose: what was written is all there is.

@@ -1,11 +1,10 @@
 //! Both halves of a session as one byte stream, for hyper.
 
-use super::{SessionRecv, SessionSend, StreamCut, cut_of_read, cut_of_write, poll_abort};
+use super::{SessionRecv, SessionSend, StreamCut, cut_of_read, poll_abort};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_util::sync::ReusableBoxFuture;
 
 /// A session as a byte stream: an end of file is the peer's own end, a cut is an error of the kind
 /// `ConnectionReset`, a shutdown finishes, and a drop without one resets.
@@ -13,30 +12,17 @@ use tokio_util::sync::ReusableBoxFuture;
 pub struct SessionIo {
     send: SessionSend,
     recv: SessionRecv,
-    /// Made when there is no credit, which alone would never tell of a cut.
-    stopped: Option<ReusableBoxFuture<'static, StreamCut>>,
 }
 
 impl SessionIo {
     /// Joins the halves of one session.
     pub fn new(send: SessionSend, recv: SessionRecv) -> Self {
-        Self {
-            send,
-            recv,
-            stopped: None,
-        }
+        Self { send, recv }
     }
 
     /// Gives the halves back, for a relay after an upgrade.
     pub fn into_parts(self) -> (SessionSend, SessionRecv) {
         (self.send, self.recv)
-    }
-
-    fn poll_stopped(&mut self, context: &mut Context<'_>) -> Poll<StreamCut> {
-        let watch = || ReusableBoxFuture::new(self.send.stopped());
-        let cut = ready!(self.stopped.get_or_insert_with(watch).poll(context));
-        self.stopped = None;
-        Poll::Ready(cut)
     }
 }
 
@@ -70,15 +56,13 @@ impl AsyncRead for SessionIo {
 
 impl AsyncWrite for SessionIo {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let Poll::Ready(credit) = this.send.state.credit.poll_available(this.send.sent, context) else {
-            return this.poll_stopped(context).map(|cut| Err(cut.into()));
-        };
+        let send = &mut self.get_mut().send;
+        let credit = ready!(send.poll_credit(context))?;
         let size = usize::try_from(credit).unwrap_or(usize::MAX).min(bytes.len());
         let part = bytes.get(..size).unwrap_or(bytes);
-        let written = Pin::new(&mut this.send.stream).poll_write(context, part);
-        let written = ready!(written).map_err(cut_of_write)?;
-        this.send.wrote(written);
+        let written = Pin::new(&mut send.stream).poll_write(context, part);
+        let written = ready!(send.or_stopped(written, context))?;
+        send.wrote(written);
         Poll::Ready(Ok(written))
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Setup {
     pub(crate) pool: u64,
     /// The server's window for each stream, where it is not the usual one.
     pub(crate) stream_window: Option<u32>,
+    /// And for the connection; none by itself.
+    pub(crate) connection_window: Option<u32>,
 }
 
 impl Default for Setup {
@@ -31,6 +33,7 @@ impl Default for Setup {
             max_sessions: 1000,
             pool: 64 * 1024 * 1024,
             stream_window: None,
+            connection_window: None,
         }
     }
 }
@@ -61,6 +64,9 @@ impl Bare {
         if let Some(window) = setup.stream_window {
             let mut transport = quinn::TransportConfig::default();
             transport.stream_receive_window(window.into());
+            if let Some(window) = setup.connection_window {
+                transport.receive_window(window.into());
+            }
             config.transport_config(Arc::new(transport));
         }
         let listening = Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();

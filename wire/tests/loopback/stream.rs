@@ -1,11 +1,12 @@
 //! The halves of a session: only an end on purpose looks like an end.
 
-use crate::bench::{DEADLINE, Halves, Pair, pattern, read_all, stays_pending, within, write};
+use crate::bench::{DEADLINE, Halves, Pair, Setup, pattern, read_all, stays_pending, within, write};
 use bytes::Bytes;
 use fluidity_wire::{CloseCode, ResetCode, SessionIo, SessionSend, StreamCut};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 
 const SOME: usize = 200_000;
 
@@ -392,4 +393,52 @@ async fn regression_a_byte_stream_without_credit_learns_that_the_connection_is_l
     let (agent, _server) = pair.session().await;
     let close = async { pair.server.link.close(CloseCode::Normal) };
     assert_eq!(blocked_write(agent, close).await, ErrorKind::ConnectionReset);
+}
+
+/// Stops a session whose writer has used up its stream's window, while others take all the room that this makes on the
+/// connection; returns what the writer learns.
+async fn stopped_in_a_crowd<W>(write: impl FnOnce(Halves, Bytes) -> W) -> W::Output
+where
+    W: Future<Output: Send> + Send + 'static,
+{
+    let pair = Pair::with(Setup {
+        stream_window: Some(64 * 1024),
+        connection_window: Some(96 * 1024),
+        ..Setup::default()
+    })
+    .await;
+    let (agent, mut server) = pair.session().await;
+    let mut crowd = Vec::new();
+    for _ in 0..4 {
+        crowd.push(pair.session().await);
+    }
+    let mut writing = tokio::spawn(write(agent, pattern(SOME)));
+    stays_pending("the end of a write beyond the stream's window", &mut writing).await;
+    let mut others = JoinSet::new();
+    for (agent, server) in crowd {
+        others.spawn(async move {
+            let (mut send, _recv) = agent;
+            // Keeps the other end, which does not read.
+            let _server = server;
+            send.write_chunk(pattern(SOME)).await
+        });
+    }
+    stays_pending("the end of a write beyond the connection's", others.join_next()).await;
+    server.1.stop(ResetCode::Cancelled);
+    within("a stop", writing).await.unwrap()
+}
+
+#[tokio::test]
+async fn regression_a_writer_whom_others_leave_no_room_learns_that_its_peer_stopped() {
+    let end = stopped_in_a_crowd(|mut agent, bytes| async move { agent.0.write_chunk(bytes).await }).await;
+    assert_eq!(end, Err(peer(ResetCode::Cancelled)));
+}
+
+#[tokio::test]
+async fn regression_a_byte_stream_whom_others_leave_no_room_learns_that_its_peer_stopped() {
+    let end =
+        stopped_in_a_crowd(
+            |agent, bytes| async move { SessionIo::new(agent.0, agent.1).write_all(&bytes).await },
+        );
+    assert_eq!(end.await.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
