@@ -1,0 +1,206 @@
+//! The sending half: bytes inside the peer's credit, an end on purpose, or a cut.
+
+use super::{SessionState, StreamCut, cut_of_write};
+use crate::backlog::Backlog;
+use crate::code::ResetCode;
+use crate::message::Control;
+use bytes::Bytes;
+use quinn::{SendStream, StoppedError, WriteError};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::ReusableBoxFuture;
+
+/// The sending half. Dropped without [`finish`](Self::finish), it resets the stream.
+#[derive(Debug)]
+pub struct SessionSend {
+    stream: SendStream,
+    state: Arc<SessionState>,
+    backlog: Arc<Backlog>,
+    sent: u64,
+    ended: bool,
+    /// Tells of the peer's stop; made when a write has to wait.
+    stop: Option<ReusableBoxFuture<'static, StreamCut>>,
+}
+
+impl SessionSend {
+    pub(crate) fn new(stream: SendStream, state: Arc<SessionState>, backlog: Arc<Backlog>) -> Self {
+        Self {
+            stream,
+            state,
+            backlog,
+            sent: 0,
+            ended: false,
+            stop: None,
+        }
+    }
+
+    /// The session's QUIC stream id.
+    pub fn id(&self) -> u64 {
+        self.state.id
+    }
+
+    /// Bytes written so far.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// How many bytes may be written now without waiting for the peer.
+    pub fn available(&self) -> u64 {
+        self.state.credit.available(self.sent)
+    }
+
+    /// Waits until bytes may be written; returns how many. Cancel safe.
+    pub async fn credit(&self) -> u64 {
+        poll_fn(|context| self.state.credit.poll_available(self.sent, context)).await
+    }
+
+    /// Writes all of `chunk` without copying it, waiting for credit where it does not suffice.
+    ///
+    /// Not cancel safe: a part may have been written. The stream can then only be reset.
+    pub async fn write_chunk(&mut self, mut chunk: Bytes) -> Result<(), StreamCut> {
+        while !chunk.is_empty() {
+            let credit = poll_fn(|context| self.poll_credit(context)).await?;
+            let size = usize::try_from(credit).unwrap_or(usize::MAX).min(chunk.len());
+            let part = chunk.split_to(size);
+            self.write_raw(part).await?;
+            self.wrote(size);
+        }
+        Ok(())
+    }
+
+    /// How many bytes may be written, or why none will be any more.
+    fn poll_credit(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, StreamCut>> {
+        match self.state.credit.poll_available(self.sent, context) {
+            Poll::Ready(credit) => Poll::Ready(Ok(credit)),
+            Poll::Pending => self.poll_stopped(context).map(Err),
+        }
+    }
+
+    /// What a write came to; one that waits is over as well when the peer stops the stream.
+    ///
+    /// quinn tells a writer of a stop only while the connection has room, and room that comes later wakes no stream that
+    /// has used up its own window, which a peer that has stopped it never widens.
+    fn or_stopped<T>(
+        &mut self,
+        written: Poll<Result<T, WriteError>>,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<T, StreamCut>> {
+        match written {
+            Poll::Ready(written) => Poll::Ready(written.map_err(cut_of_write)),
+            Poll::Pending => self.poll_stopped(context).map(Err),
+        }
+    }
+
+    fn poll_stopped(&mut self, context: &mut Context<'_>) -> Poll<StreamCut> {
+        let watch = || ReusableBoxFuture::new(stopped(&self.stream));
+        let cut = ready!(self.stop.get_or_insert_with(watch).poll(context));
+        self.stop = None;
+        Poll::Ready(cut)
+    }
+
+    /// Copies what there is credit for, and says how much that is.
+    pub(super) fn poll_write(
+        &mut self,
+        bytes: &[u8],
+        context: &mut Context<'_>,
+    ) -> Poll<Result<usize, StreamCut>> {
+        let credit = ready!(self.poll_credit(context))?;
+        let size = usize::try_from(credit).unwrap_or(usize::MAX).min(bytes.len());
+        let part = bytes.get(..size).unwrap_or(bytes);
+        let written = Pin::new(&mut self.stream).poll_write(context, part);
+        let written = ready!(self.or_stopped(written, context))?;
+        self.wrote(written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn wrote(&mut self, size: usize) {
+        let size = u64::try_from(size).unwrap_or(u64::MAX);
+        self.sent += size;
+        self.backlog.wrote(size);
+    }
+
+    pub(crate) fn raise_credit(&self, limit: u64) {
+        self.state.raise_credit(limit);
+    }
+
+    /// Writes bytes that no credit counts: the messages before a session's own bytes.
+    pub(crate) async fn write_raw(&mut self, chunk: Bytes) -> Result<(), StreamCut> {
+        let mut rest = [chunk];
+        while rest.iter().any(|chunk| !chunk.is_empty()) {
+            poll_fn(|context| {
+                // It keeps nothing between two polls.
+                let written = pin!(self.stream.write_chunks(&mut rest)).poll(context);
+                self.or_stopped(written, context)
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the stream on purpose: what was written is all there is.
+    pub fn finish(&mut self) {
+        if !self.ended {
+            self.ended = true;
+            // Refused only where the peer stopped the stream or it was reset: then there is nothing to finish.
+            let _ = self.stream.finish();
+        }
+    }
+
+    /// Cuts the stream: the peer may lose bytes that are under way.
+    pub fn reset(&mut self, code: ResetCode) {
+        if !self.ended {
+            self.ended = true;
+            // Refused only where it already ended.
+            let _ = self.stream.reset(code.into());
+        }
+    }
+
+    /// Cuts the stream after its bytes: the peer delivers what was written, then resets its socket.
+    ///
+    /// Waits up to `grace` for the peer to have done so, then resets. Stop the other half only after that: a peer that
+    /// is told to stop cuts the session. Cancelled, it delivers no more and leaves the reset to the caller.
+    pub async fn abort(&mut self, code: ResetCode, grace: Duration) {
+        if self.ended {
+            return;
+        }
+        self.state.outbox.push(Control::Abort {
+            stream: self.state.id,
+            offset: self.sent,
+            code,
+        });
+        let _ = timeout(grace, stopped(&self.stream)).await;
+        self.reset(code);
+    }
+
+    /// Completes when the peer will take no more, with why. Borrows nothing, cancel safe.
+    pub fn stopped(&self) -> impl Future<Output = StreamCut> + Send + Sync + use<> {
+        stopped(&self.stream)
+    }
+
+    /// After [`finish`](Self::finish): waits until the peer's QUIC has every byte, `grace` at the most.
+    pub async fn acknowledged(&self, grace: Duration) -> bool {
+        matches!(timeout(grace, self.stream.stopped()).await, Ok(Ok(None)))
+    }
+}
+
+impl Drop for SessionSend {
+    fn drop(&mut self) {
+        self.reset(ResetCode::Abandoned);
+    }
+}
+
+fn stopped(stream: &SendStream) -> impl Future<Output = StreamCut> + Send + Sync + use<> {
+    let stopped = stream.stopped();
+    async move {
+        match stopped.await {
+            Ok(Some(code)) => StreamCut::Peer(ResetCode::from_number(code.into_inner())),
+            Ok(None) => StreamCut::Closed,
+            Err(StoppedError::ConnectionLost(_)) => StreamCut::ConnectionLost,
+            Err(StoppedError::ZeroRttRejected) => StreamCut::Closed,
+        }
+    }
+}
