@@ -186,7 +186,9 @@ impl Model {
             Phase::Startup { flat } => match rate {
                 _ if rate > before * GROWTH => Phase::Startup { flat: 0 },
                 // Nothing to learn, with so little to send.
-                _ if round.idle && rate < before * FAST => Phase::Startup { flat },
+                _ if round.idle && (rate < before * FAST || round.delivered < self.window / 2) => {
+                    Phase::Startup { flat }
+                }
                 _ if flat + 1 < FLAT_ROUNDS => Phase::Startup { flat: flat + 1 },
                 _ => Phase::Drain,
             },
@@ -318,7 +320,7 @@ const LOOK_GAIN: f64 = 0.5;
 /// A round of startup that is not faster by this is flat; so many in a row end it.
 const GROWTH: f64 = 1.25;
 const FLAT_ROUNDS: u8 = 3;
-/// A round with pauses that was so fast all the same counts.
+/// A round with pauses that was so fast all the same, and used half of the window, counts.
 const FAST: f64 = 0.75;
 const LEAP: f64 = 1.12;
 /// How long a bandwidth counts, at least.

@@ -154,6 +154,16 @@ fn a_pause_does_not_make_a_path_forgotten() {
 }
 
 #[test]
+fn regression_a_path_that_was_hardly_used_is_not_taken_for_learnt() {
+    let mut path = Path::new(FAST_PATH, DELAY);
+    path.run(SECOND * 3, false);
+    assert_eq!(path.model.window, INITIAL_WINDOW);
+    path.run(SECOND * 2, true);
+    let rate = path.run(SECOND, true);
+    assert!(rate > FAST_PATH * 0.85, "{rate}");
+}
+
+#[test]
 fn on_a_path_without_delay_the_window_is_what_scheduling_needs() {
     let mut path = Path::new(500e6, Duration::from_micros(50));
     path.run(SECOND, true);
