@@ -23,7 +23,7 @@ pub(crate) struct Setup {
     pub(crate) pool: u64,
     /// The server's window for each stream, where it is not the usual one.
     pub(crate) stream_window: Option<u32>,
-    /// And for the connection; none by itself.
+    /// The server's window for the connection, where it is not the usual one.
     pub(crate) connection_window: Option<u32>,
 }
 
@@ -61,9 +61,11 @@ impl Bare {
         };
         let mut config =
             server_config(&certificates.identity("server"), &options(setup.max_sessions)).unwrap();
-        if let Some(window) = setup.stream_window {
+        if setup.stream_window.is_some() || setup.connection_window.is_some() {
             let mut transport = quinn::TransportConfig::default();
-            transport.stream_receive_window(window.into());
+            if let Some(window) = setup.stream_window {
+                transport.stream_receive_window(window.into());
+            }
             if let Some(window) = setup.connection_window {
                 transport.receive_window(window.into());
             }
