@@ -89,8 +89,7 @@ registry! {
         ClientReset = 0x12, "client-reset";
         /// No byte moved for longer than the session's idle limit.
         IdleTimeout = 0x13, "idle-timeout";
-        /// The receiver did not take its bytes for longer than its limit allows.
-        Stalled = 0x14, "stalled";
+        // 0x14 is reserved: it was never sent.
         /// The daemon is stopping and the session's grace is over.
         ShuttingDown = 0x15, "shutting-down";
         /// The peer broke the protocol.
