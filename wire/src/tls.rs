@@ -5,24 +5,33 @@
 //! no 0-RTT: a handshake proves the identity as it is now. One crypto provider, aws-lc-rs, always named.
 
 mod agent;
+mod error;
+mod pem;
+mod permissions;
 pub mod reload;
+mod role;
 mod source;
 
 pub use agent::{AgentId, PeerIdentityError};
+pub use error::IdentityError;
+pub use pem::Found;
+pub use permissions::Audience;
+pub use role::{Holder, Role};
 pub use source::{IdentitySource, Pem};
 
 use aws_lc_rs::{digest, hkdf};
-use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
@@ -38,86 +47,7 @@ pub struct Identity {
     roots: Arc<RootCertStore>,
     not_after: SystemTime,
     subject: String,
-}
-
-/// Why an identity cannot be used. Each text says which file and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
-    /// The file cannot be read.
-    #[error("cannot read {}; check the path and its permissions", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file holds no PEM of the kind that is needed.
-    #[error("{} holds no {what} in PEM form; use the file that fluidity pki made", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// What was looked for.
-        what: &'static str,
-    },
-    /// Others on this machine can read the private key.
-    #[error("{} can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
-    KeyReadable {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The certificate cannot be parsed.
-    #[error("{} holds a certificate that cannot be understood; use the file that fluidity pki made", path.display())]
-    Certificate {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The certificate's time is over.
-    #[error("the certificate {} ended on {not_after}; make a new one with: fluidity pki renew", path.display())]
-    Expired {
-        /// The file.
-        path: PathBuf,
-        /// The last moment of its time.
-        not_after: String,
-    },
-    /// The certificate's time has not come.
-    #[error(
-        "the certificate {} is valid only from {not_before}, and here it is {now}; set this machine's clock",
-        path.display()
-    )]
-    NotYetValid {
-        /// The file.
-        path: PathBuf,
-        /// The first moment of its time.
-        not_before: String,
-        /// What the clock says.
-        now: String,
-    },
-    /// The key is another certificate's.
-    #[error(
-        "the key {} does not belong to the certificate {}; use the two files that were made together",
-        key.display(),
-        certificate.display()
-    )]
-    Mismatch {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-    },
-    /// The key is of a kind that TLS cannot sign with.
-    #[error("{} holds a key that TLS cannot use; make a new one with: fluidity pki renew", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A certificate of the CA file is not one of a CA.
-    #[error("{} holds a certificate that is not a CA's; use the ca.pem that fluidity pki init made", path.display())]
-    NotCa {
-        /// The file.
-        path: PathBuf,
-    },
+    holder: Holder,
 }
 
 impl Identity {
@@ -131,23 +61,29 @@ impl Identity {
     }
 
     fn from_source(source: &IdentitySource) -> Result<Self, IdentityError> {
-        let chain = certificates(&source.certificate)?;
-        let (not_after, subject) = check_time(source.certificate.name(), &chain)?;
-        let secret = private_key(&source.key)?;
-        let signing = provider::default_provider()
-            .key_provider
-            .load_private_key(secret.clone_key())
-            .map_err(|_| IdentityError::Key {
-                path: source.key.name().into(),
+        let mut chain = certificates(&source.certificate)?;
+        let keys = private_keys(&source.key)?;
+        let (key, leaf) = matching(&keys, &chain).ok_or_else(|| mismatch(source, &keys))?;
+        // Some bundles have the CA first; on the wire the leaf is (RFC 8446 §4.4.2).
+        if let Some(chain) = chain.get_mut(..=leaf) {
+            chain.rotate_right(1);
+        }
+        let path = source.certificate.name();
+        let first = chain
+            .first()
+            .ok_or_else(|| IdentityError::Certificate { path: path.into() })?;
+        if let Some(role) = source.role {
+            role.check(first).map_err(|holder| IdentityError::Role {
+                path: path.into(),
+                holder,
+                role,
             })?;
-        let certified = CertifiedKey::new(chain, signing);
-        certified.keys_match().map_err(|_| IdentityError::Mismatch {
-            certificate: source.certificate.name().into(),
-            key: source.key.name().into(),
-        })?;
+        }
+        let (not_after, subject) = check_time(path, first)?;
         Ok(Self {
-            key: Arc::new(certified),
-            secret: Arc::new(secret),
+            holder: Holder::of(first),
+            key: Arc::new(CertifiedKey::new(chain, signing_key(key, source)?)),
+            secret: Arc::new(key.clone_key()),
             roots: Arc::new(roots(&source.ca)?),
             not_after,
             subject,
@@ -204,6 +140,39 @@ impl Identity {
     pub fn subject(&self) -> &str {
         &self.subject
     }
+
+    /// Whom the certificate names.
+    pub const fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
+    /// Whether one of the CAs that peers are checked against issued the certificate itself. It need not be so while one CA
+    /// takes over from another; at any other time it is a mistake.
+    pub fn is_of_its_ca(&self) -> bool {
+        let Some((leaf, others)) = self.key.cert.split_first() else {
+            return false;
+        };
+        let (provider, now) = (crypto_provider(), UnixTime::now());
+        let verified = match self.holder {
+            Holder::Server(_) => WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider)
+                .build()
+                .expect_supported()
+                .verify_server_cert(leaf, others, &ServerName::IpAddress(UNNAMED.into()), &[], now)
+                .map(drop),
+            _ => WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider)
+                .build()
+                .expect_supported()
+                .verify_client_cert(leaf, others, now)
+                .map(drop),
+        };
+        // Names and dates are looked at elsewhere.
+        !matches!(
+            verified,
+            Err(rustls::Error::InvalidCertificate(
+                CertificateError::UnknownIssuer | CertificateError::BadSignature
+            ))
+        )
+    }
 }
 
 impl fmt::Debug for Identity {
@@ -253,27 +222,73 @@ fn cpu_has_aes() -> bool {
 }
 
 fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let bytes = pem.read()?;
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        _ => Err(IdentityError::Pem {
-            path: pem.name().into(),
-            what: "certificate",
-        }),
-    }
-}
-
-fn private_key(pem: &Pem) -> Result<PrivateKeyDer<'static>, IdentityError> {
-    let bytes = pem.read_private()?;
-    PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| IdentityError::Pem {
+    pem::certificates(&pem.read()?).map_err(|found| IdentityError::Pem {
         path: pem.name().into(),
-        what: "private key",
+        what: "certificate",
+        found,
     })
 }
 
-/// Reads a file that holds a private key, and refuses one that its group or others may read. Where files have no
-/// such modes, it only reads.
+fn private_keys(pem: &Pem) -> Result<Vec<PrivateKeyDer<'static>>, IdentityError> {
+    pem::private_keys(&pem.read_private()?).map_err(|found| IdentityError::Pem {
+        path: pem.name().into(),
+        what: "private key",
+        found,
+    })
+}
+
+/// The first key that belongs to one of the certificates, and which.
+fn matching<'a>(
+    keys: &'a [PrivateKeyDer<'static>],
+    chain: &[CertificateDer<'static>],
+) -> Option<(&'a PrivateKeyDer<'static>, usize)> {
+    keys.iter().find_map(|key| {
+        let signing = provider::default_provider()
+            .key_provider
+            .load_private_key(key.clone_key())
+            .ok()?;
+        let belongs = |certificate: &CertificateDer<'static>| {
+            let pair = CertifiedKey::new(vec![certificate.clone()], signing.clone());
+            pair.keys_match().is_ok()
+        };
+        chain.iter().position(belongs).map(|leaf| (key, leaf))
+    })
+}
+
+/// Why no key belongs to a certificate.
+fn mismatch(source: &IdentitySource, keys: &[PrivateKeyDer<'static>]) -> IdentityError {
+    let usable = |key: &PrivateKeyDer<'static>| signing_key(key, source);
+    let refused = keys.iter().map(usable).find_map(Result::err);
+    let chain = certificates(&source.certificate).unwrap_or_default();
+    let parsed = chain
+        .iter()
+        .all(|certificate| X509Certificate::from_der(certificate).is_ok());
+    match refused {
+        Some(refused) => refused,
+        None if !parsed => IdentityError::Certificate {
+            path: source.certificate.name().into(),
+        },
+        None => IdentityError::Mismatch {
+            certificate: source.certificate.name().into(),
+            key: source.key.name().into(),
+        },
+    }
+}
+
+fn signing_key(
+    key: &PrivateKeyDer<'static>,
+    source: &IdentitySource,
+) -> Result<Arc<dyn SigningKey>, IdentityError> {
+    let loaded = provider::default_provider()
+        .key_provider
+        .load_private_key(key.clone_key());
+    loaded.map_err(|_| IdentityError::Key {
+        path: source.key.name().into(),
+    })
+}
+
+/// Reads a file that holds a private key, and refuses one that others may read, or its group where that is not what a
+/// mount of secrets does (`permissions`). Where files have no such modes, it only reads.
 ///
 /// # Errors
 /// [`IdentityError::Read`] and [`IdentityError::KeyReadable`].
@@ -283,17 +298,13 @@ pub fn read_private(path: &Path) -> Result<Vec<u8>, IdentityError> {
         source,
     };
     let mut file = File::open(path).map_err(read)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        // The open file, not the path: what is checked is what is read.
-        let mode = file.metadata().map_err(read)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(IdentityError::KeyReadable {
-                path: path.into(),
-                mode,
-            });
-        }
+    let (mode, audience) = permissions::audience(&file, path).map_err(read)?;
+    if let Some(audience) = audience {
+        return Err(IdentityError::KeyReadable {
+            path: path.into(),
+            mode,
+            audience,
+        });
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(read)?;
@@ -316,16 +327,16 @@ fn roots(pem: &Pem) -> Result<RootCertStore, IdentityError> {
     Ok(roots)
 }
 
-fn check_time(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(SystemTime, String), IdentityError> {
-    let unparsed = || IdentityError::Certificate { path: path.into() };
-    let leaf = chain.first().ok_or_else(unparsed)?;
-    let (_, leaf) = X509Certificate::from_der(leaf).map_err(|_| unparsed())?;
+fn check_time(path: &Path, leaf: &CertificateDer<'_>) -> Result<(SystemTime, String), IdentityError> {
+    let (_, leaf) =
+        X509Certificate::from_der(leaf).map_err(|_| IdentityError::Certificate { path: path.into() })?;
     let validity = leaf.validity();
     let now = ASN1Time::now();
     if now > validity.not_after {
         return Err(IdentityError::Expired {
             path: path.into(),
             not_after: validity.not_after.to_string(),
+            now: now.to_string(),
         });
     }
     if now < validity.not_before {
@@ -341,6 +352,9 @@ fn check_time(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(SystemTime, 
         leaf.subject().to_string(),
     ))
 }
+
+/// A name that no certificate need have: only the issuer is asked for.
+const UNNAMED: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// `expect` for what this build of the provider is known to support.
 trait ExpectSupported<T> {

@@ -8,7 +8,7 @@ use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Origins, SettingsError};
 use fluidity_daemon::units::{ByteSize, HumanDuration};
 use fluidity_wire::Target;
-use fluidity_wire::tls::{IdentitySource, Pem};
+use fluidity_wire::tls::{IdentitySource, Pem, Role};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -125,6 +125,7 @@ pub(super) fn identity(file: FileIdentity, origins: &Origins) -> Result<Identity
             ["identity.ca", "identity.ca-pem"],
             (file.ca, file.ca_pem),
         )?,
+        role: Some(Role::Agent),
     })
 }
 

@@ -10,7 +10,7 @@ use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Origins, SettingsError};
 use fluidity_daemon::units::{ByteSize, HumanDuration};
-use fluidity_wire::tls::{IdentitySource, Pem};
+use fluidity_wire::tls::{IdentitySource, Pem, Role};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -160,6 +160,7 @@ fn identity(file: FileIdentity, origins: &Origins) -> Result<IdentitySource, Set
             ["identity.ca", "identity.ca-pem"],
             (file.ca, file.ca_pem),
         )?,
+        role: Some(Role::Server),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Where an identity comes from: PEM files, or the PEM texts themselves, as a container's secrets bring them.
 
-use super::{Identity, IdentityError, read_private};
+use super::{Identity, IdentityError, Role, read_private};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -60,6 +60,8 @@ pub struct IdentitySource {
     pub key: Pem,
     /// The private CA, or several, so that one can take over from another.
     pub ca: Pem,
+    /// The end that the certificate must be for; any where this is not set.
+    pub role: Option<Role>,
 }
 
 impl IdentitySource {
@@ -69,6 +71,7 @@ impl IdentitySource {
             certificate: Pem::File(certificate.into()),
             key: Pem::File(key.into()),
             ca: Pem::File(ca.into()),
+            role: None,
         }
     }
 

@@ -3,6 +3,7 @@
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use std::fs;
+use std::path::PathBuf;
 
 mod files;
 mod handshake;

@@ -141,3 +141,125 @@ fn the_fingerprint_is_the_sha_256_of_the_bytes() {
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     );
 }
+
+#[test]
+fn a_certificate_of_the_other_end_is_refused_at_the_start() {
+    let ca = Authority::new();
+    ca.agent();
+    ca.server();
+    ca.issue("mute", |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]
+    });
+    ca.issue("misused", |params| {
+        agent(params);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    let load = |name: &str, role| {
+        let file = |ending: &str| ca.path(&format!("{name}.{ending}"));
+        let mut source = IdentitySource::files(&file("pem"), &file("key"), &ca.path("ca.pem"));
+        source.role = Some(role);
+        source.load().map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(load("agent", Role::Agent), Ok(()));
+    assert_eq!(load("server", Role::Server), Ok(()));
+    for (name, role, words) in [
+        (
+            "agent",
+            Role::Server,
+            &["agent.pem", "an agent's certificate (laptop)", "server-NAME.pem"][..],
+        ),
+        (
+            "server",
+            Role::Agent,
+            &[
+                "server.pem",
+                "a server's certificate (fluidity-server)",
+                "agent-NAME.pem",
+            ],
+        ),
+        ("mute", Role::Server, &["mute.pem", "for neither end"]),
+        ("misused", Role::Agent, &["misused.pem", "for neither end"]),
+    ] {
+        let said = load(name, role).unwrap_err();
+        assert!(words.iter().all(|word| said.contains(word)), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_bundle_in_any_order_is_the_pair_that_belongs_together() {
+    let ca = Authority::new();
+    ca.agent();
+    ca.server();
+    let read = |name: &str| fs::read_to_string(ca.path(name)).unwrap();
+    let bundle = [
+        read("ca.pem"),
+        read("server.key"),
+        read("agent.pem"),
+        read("agent.key"),
+    ]
+    .concat();
+    ca.write_key("bundle", &bundle);
+    let (file, root) = (ca.path("bundle.key"), ca.path("ca.pem"));
+    assert_eq!(Identity::load(&file, &file, &root).unwrap().subject(), "CN=agent");
+}
+
+#[test]
+fn an_identity_knows_whether_its_own_ca_is_the_one_it_checks_peers_against() {
+    let (ca, other) = (Authority::new(), Authority::new());
+    assert!(ca.agent().is_of_its_ca() && ca.server().is_of_its_ca());
+    for name in ["agent", "server"] {
+        let file = |ending: &str| ca.path(&format!("{name}.{ending}"));
+        let identity = Identity::load(&file("pem"), &file("key"), &other.path("ca.pem")).unwrap();
+        assert!(!identity.is_of_its_ca(), "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_key_is_read_through_the_links_of_a_mounted_secret() {
+    use std::os::unix::fs::symlink;
+    let ca = Authority::new();
+    ca.agent();
+    // As the kubelet lays a secret out: a dated directory, a link to it, and links to the files through that.
+    let dated = ca.path("..2026_11_28");
+    fs::create_dir(&dated).unwrap();
+    fs::rename(ca.path("agent.key"), dated.join("agent.key")).unwrap();
+    symlink("..2026_11_28", ca.path("..data")).unwrap();
+    symlink("..data/agent.key", ca.path("agent.key")).unwrap();
+    ca.load("agent").unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_access_list_of_a_key_decides_and_not_the_mask_that_its_mode_shows() {
+    use rustix::fs::{XattrFlags, setxattr};
+    let ca = Authority::new();
+    ca.agent();
+    let key = ca.path("agent.key");
+    let own = rustix::process::geteuid().as_raw();
+    // Owner, a user, the group without rights, the mask, others: `linux/posix_acl_xattr.h`.
+    let list = |user: u32| {
+        let nobody = u32::MAX;
+        let entries = [
+            (1_u16, 4_u16, nobody),
+            (2, 4, user),
+            (4, 0, nobody),
+            (16, 4, nobody),
+            (32, 0, nobody),
+        ];
+        let bytes = entries.iter().flat_map(|(tag, bits, number)| {
+            [&tag.to_le_bytes()[..], &bits.to_le_bytes(), &number.to_le_bytes()].concat()
+        });
+        2_u32.to_le_bytes().into_iter().chain(bytes).collect::<Vec<_>>()
+    };
+    let set = |user| setxattr(&key, "system.posix_acl_access", &list(user), XattrFlags::empty());
+    if set(own) == Err(rustix::io::Errno::OPNOTSUPP) {
+        // A file system without lists has nothing to be misread.
+        return;
+    }
+    ca.load("agent").unwrap();
+    set(own + 7).unwrap();
+    let said = ca.refusal("agent");
+    let user = format!("the user {}, by an access control list", own + 7);
+    assert!(said.contains("mode 0440") && said.contains(&user), "{said}");
+}

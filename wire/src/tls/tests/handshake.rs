@@ -131,7 +131,9 @@ impl rustls::client::ResolvesClientCert for NoCertificate {
 
 /// What an identity's owner would never present: `load` refuses it, so it is forced into the configuration.
 fn forced(ca: &Authority, name: &str) -> Arc<rustls::sign::SingleCertAndKey> {
-    let key = private_key(&Pem::File(ca.path(&format!("{name}.key")))).unwrap();
+    let key = private_keys(&Pem::File(ca.path(&format!("{name}.key"))))
+        .unwrap()
+        .remove(0);
     let key = provider::default_provider()
         .key_provider
         .load_private_key(key)
