@@ -1,12 +1,17 @@
 //! The command line of `fluidity`.
 
-use crate::config::{Config, Flags, SCHEMA, Settings};
+use crate::check::{Scope, check};
+use crate::config::{Config, Flags, Order, SCHEMA, Settings};
 use crate::lifecycle::command;
 use crate::pki::{self, PkiCommand};
 use crate::status::Status;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
-use fluidity_daemon::runtime::block_on;
-use std::io::{self, Write};
+use fluidity_daemon::output::{note, print};
+use fluidity_daemon::runtime::{self, block_on};
+use std::env::var_os;
+use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -63,10 +68,13 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Say whether the configuration can be used.
+    /// Say whether the configuration can be used: its keys, and the files that they name.
     Check {
         #[command(flatten)]
         settings: SettingsArgs,
+        /// Look at the keys alone: the files that they name may be on another machine.
+        #[arg(long, visible_alias = "no-files")]
+        offline: bool,
     },
     /// Show every value and where it came from; secrets are redacted.
     Show {
@@ -80,14 +88,14 @@ enum ConfigCommand {
 /// Where settings come from; flags win over FLUIDITY_… variables, those over the file.
 #[derive(Debug, Args)]
 struct SettingsArgs {
-    /// The configuration file.
-    #[arg(short, long, value_name = "PATH", env = "FLUIDITY_CONFIG")]
+    /// The configuration file; where it is not given, FLUIDITY_CONFIG names it.
+    #[arg(short, long, value_name = "PATH")]
     config: Option<PathBuf>,
     /// Where the proxy listens.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
     listen: Option<String>,
     /// Where the admin pages listen.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
     admin: Option<String>,
     /// The server's name or address and UDP port.
     #[arg(long, value_name = "HOST:PORT")]
@@ -98,27 +106,54 @@ struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    /// Of both, an empty one names no file.
+    fn file(&self) -> Option<PathBuf> {
+        let variable = || var_os("FLUIDITY_CONFIG").map(PathBuf::from);
+        let named = |path: &PathBuf| !path.as_os_str().is_empty();
+        self.config
+            .clone()
+            .filter(named)
+            .or_else(|| variable().filter(named))
+    }
+
     fn read(self) -> anyhow::Result<Settings> {
+        let file = self.file();
         let flags = Flags {
             listen: self.listen,
             admin: self.admin,
             server: self.server,
             log_level: self.log_level,
         };
-        Ok(Settings::load(
-            self.config.as_deref(),
-            flags,
-            std::env::vars_os(),
-        )?)
+        Ok(Settings::load(file.as_deref(), flags, std::env::vars_os())?)
     }
 
     /// As [`read`](Self::read), and tells what a person should know.
     fn load(self) -> anyhow::Result<Settings> {
         let settings = self.read()?;
         for warning in settings.warnings() {
-            writeln!(io::stderr(), "warning: {warning}")?;
+            note(&format!("warning: {warning}"));
         }
         Ok(settings)
+    }
+
+    /// Where a running agent's admin pages are. A mistake in the file keeps nobody from asking: it is told, and the agent
+    /// is looked for where the file, the environment and the flags say all the same.
+    fn admin(self) -> anyhow::Result<SocketAddr> {
+        let (file, flag) = (self.file(), self.admin.clone());
+        let settings = self.read();
+        if let Err(error) = &settings
+            && let Some(admin) = file
+                .as_deref()
+                .and_then(|file| Settings::admin_despite(file, flag))
+        {
+            note(&format!("warning: {error:#}"));
+            return Ok(admin);
+        }
+        let settings = settings?;
+        for warning in settings.warnings() {
+            note(&format!("warning: {warning}"));
+        }
+        Ok(settings.admin())
     }
 
     fn config(self) -> anyhow::Result<Config> {
@@ -127,6 +162,24 @@ impl SettingsArgs {
 }
 
 impl Cli {
+    /// Reads a command line; what other programs call a command is told what it is called here.
+    ///
+    /// # Errors
+    /// What clap has to say, help and version included.
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(line).map_err(|mut error| {
+            let other = match error.get(ContextKind::InvalidSubcommand) {
+                Some(ContextValue::String(name)) => OTHER_NAMES.iter().find(|(other, _)| other == name),
+                _ => None,
+            };
+            if let Some((_, name)) = other {
+                let suggested = ContextValue::Strings(vec![(*name).to_owned()]);
+                error.insert(ContextKind::SuggestedSubcommand, suggested);
+            }
+            error
+        })
+    }
+
     /// Does what was asked for.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
@@ -137,7 +190,7 @@ impl Cli {
                 block_on(crate::run(config, &warnings, ports_file.as_deref()))?
             }
             Command::Wake { settings, wait } => {
-                let plane = settings.load()?.control_plane()?;
+                let plane = settings.load()?.control_plane(Order::Wake)?;
                 let said = match wait {
                     true => block_on(command::wake_and_wait(plane))??,
                     false => block_on(command::wake(plane))??,
@@ -146,20 +199,22 @@ impl Cli {
                 Ok(ExitCode::SUCCESS)
             }
             Command::Kill { settings } => {
-                let plane = settings.load()?.control_plane()?;
+                let plane = settings.load()?.control_plane(Order::Kill)?;
                 print(&block_on(command::kill(plane))??)?;
                 Ok(ExitCode::SUCCESS)
             }
             Command::Status { settings, json } => {
-                let admin = settings.load()?.admin();
+                let admin = settings.admin()?;
                 let status = block_on(Status::fetch(admin))??;
                 print(&if json { status.json() } else { status.lines() })?;
                 Ok(ExitCode::from(u8::from(!status.is_well())))
             }
             Command::Config { command } => match command {
-                ConfigCommand::Check { settings } => {
-                    settings.config()?;
-                    print("the configuration is in order\n")?;
+                ConfigCommand::Check { settings, offline } => {
+                    let scope = if offline { Scope::Keys } else { Scope::Files };
+                    let config = settings.config()?;
+                    runtime::asked()?;
+                    check(&config, scope)?;
                     Ok(ExitCode::SUCCESS)
                 }
                 ConfigCommand::Show { settings } => {
@@ -179,6 +234,18 @@ impl Cli {
     }
 }
 
-fn print(text: &str) -> io::Result<()> {
-    io::stdout().lock().write_all(text.as_bytes())
-}
+/// What other programs call what a command of this one does.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("start", "run"),
+    ("up", "run"),
+    ("serve", "run"),
+    ("connect", "run"),
+    ("daemon", "run"),
+    ("stop", "kill"),
+    ("down", "kill"),
+    ("info", "status"),
+    ("check", "config check"),
+    ("init", "pki init"),
+    ("issue", "pki issue"),
+    ("renew", "pki renew"),
+];

@@ -4,13 +4,14 @@ mod control_plane;
 mod file;
 mod keys;
 
-pub use control_plane::{ControlPlaneConfig, OnShutdown, Start};
+pub use control_plane::{ControlPlaneConfig, OnShutdown, Order, Start};
 
 use control_plane::control_plane;
-use file::{File, HOUR, connect, identity, limits, proxy_auth, quic};
+use file::{File, HOUR, LOOPBACK, admin, connect, identity, limits, proxy_auth, quic, server_name};
+use fluidity_daemon::listen::Listen;
 use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
-use fluidity_daemon::settings::{Layers, Resolved, Schema, SettingsError};
+use fluidity_daemon::settings::{Layers, Other, Resolved, Schema, SettingsError, variable};
 use fluidity_daemon::units::HumanDuration;
 use fluidity_wire::Target;
 use fluidity_wire::tls::IdentitySource;
@@ -22,7 +23,14 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Everything that can be set.
-pub const SCHEMA: Schema = Schema { keys: KEYS };
+pub const SCHEMA: Schema = Schema {
+    program: "fluidity",
+    keys: KEYS,
+    other: Some(Other {
+        program: "fluidity-server",
+        sections: &["health", "policy", "dns", "dial", "breaker", "cloudwatch"],
+    }),
+};
 
 /// What the agent runs with.
 #[derive(Clone, Debug)]
@@ -176,18 +184,45 @@ impl Settings {
 
     /// Where the admin pages are; needs nothing else to be set.
     pub fn admin(&self) -> SocketAddr {
-        self.0.value.admin
+        self.0.value.admin.on(LOOPBACK)
     }
 
-    /// The control plane's part alone; needs nothing else to be set.
+    /// Where the admin pages are by a file that has a mistake somewhere else: by the flag, the environment, the file.
+    pub fn admin_despite(file: &Path, flag: Option<String>) -> Option<SocketAddr> {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("admin:"));
+        let written = line.map(|value| {
+            value
+                .split(" #")
+                .next()
+                .unwrap_or(value)
+                .trim()
+                .trim_matches(['"', '\''])
+        });
+        let variable = std::env::var(variable("admin")).ok();
+        let known = flag.or(variable).or(written.map(str::to_owned));
+        let listen = known
+            .as_deref()
+            .unwrap_or(KEYS.iter().find(|key| key.path == "admin")?.default);
+        Some(listen.parse::<Listen>().ok()?.on(LOOPBACK))
+    }
+
+    /// The control plane's part alone, to give it an order; needs nothing else to be set.
     ///
     /// # Errors
-    /// There is none, or a value of it is not what it should be.
-    pub fn control_plane(self) -> Result<ControlPlaneConfig, SettingsError> {
+    /// There is none, or it does not take this order, or a value of it is not what it should be.
+    pub fn control_plane(self, order: Order) -> Result<ControlPlaneConfig, SettingsError> {
         let Resolved {
             value: file, origins, ..
         } = self.0;
-        control_plane(&file, &origins)?.ok_or_else(|| origins.missing("wake-endpoint"))
+        let kill_is_missing = order == Order::Kill && file.kill_endpoint.is_none();
+        if file.wake_endpoint.is_none() && (kill_is_missing || order == Order::Wake) {
+            return Err(order.without_control_plane(&file, &origins));
+        }
+        match control_plane(&file, &origins)? {
+            Some(plane) if !kill_is_missing => Ok(plane),
+            _ => Err(origins.missing(order.key())),
+        }
     }
 
     /// The typed configuration, where everything that must be set is set and in bounds.
@@ -197,17 +232,14 @@ impl Settings {
         } = self.0;
         let control_plane = control_plane(&file, &origins)?;
         if file.server.address.is_none() && control_plane.is_none() {
-            return Err(origins.missing("server.address"));
-        }
-        if file.server.name.is_empty() {
-            return Err(origins.error("server.name", "the name in the server's certificate is empty"));
+            return Err(file.identity.missing_address(&origins));
         }
         Ok(Config {
-            listen: file.listen,
-            admin: file.admin,
+            listen: file.listen.on(LOOPBACK),
+            admin: admin(file.admin, &origins)?,
             server: Server {
                 address: file.server.address.map(|address| address.0),
-                name: file.server.name,
+                name: server_name(file.server.name, &origins)?,
             },
             control_plane,
             identity: identity(file.identity, &origins)?,

@@ -4,6 +4,7 @@
 //! server, `fluidity_wire::relay` or hyper's client carries the bytes. Around it: [`config`], [`admin`], [`metrics`].
 
 pub mod admin;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod inbound;
@@ -17,6 +18,7 @@ use admin::Pages;
 use anyhow::Context;
 use config::Config;
 use fluidity_daemon::admin::AdminServer;
+use fluidity_daemon::listen::BindError;
 use fluidity_daemon::shutdown::Shutdown;
 use fluidity_daemon::{hangup, logs, ports};
 use fluidity_wire::tls::reload::{Reloader, follow};
@@ -48,12 +50,15 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     // Looked at first: a change while it is loaded is not missed.
     let reloader = Reloader::new(config.identity.clone());
     let identity = config.identity.load()?;
+    if !identity.is_of_its_ca() {
+        warn!("{}", check::OTHER_CA);
+    }
     let listener = TcpListener::bind(config.listen)
         .await
-        .with_context(|| format!("cannot listen on {} (listen)", config.listen))?;
+        .map_err(|error| BindError::new(config.listen, "listen", error))?;
     let admin = AdminServer::bind(config.admin)
         .await
-        .with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
+        .map_err(|error| BindError::new(config.admin, "admin", error))?;
     let shutdown = Shutdown::default();
     // Before anyone is told that the agent is there: a stop that comes early is orderly, too.
     let signals = tokio::spawn(shutdown.listen()?);

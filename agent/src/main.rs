@@ -1,16 +1,18 @@
 //! The `fluidity` command.
 
-use clap::Parser;
 use fluidity_agent::cli::Cli;
-use std::io::{Write, stderr};
+use fluidity_daemon::output::note;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    let command = match Cli::read(std::env::args_os()) {
+        Ok(command) => command,
+        Err(said) => said.exit(),
+    };
+    match command.run() {
         Ok(code) => code,
         Err(error) => {
-            // Nowhere else to tell it, should standard error be closed.
-            let _ = writeln!(stderr(), "error: {error:#}");
+            note(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -19,8 +19,9 @@ use authority::{Authority, Days};
 use certificate::{Certificate, day};
 use clap::{Args, Subcommand};
 use directory::{CA, Directory, Existing};
+use fluidity_daemon::output::stdout;
 use identity::Identity;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use time::OffsetDateTime;
 
@@ -114,7 +115,7 @@ pub struct Place {
 /// # Errors
 /// Whatever [`run_to`] finds.
 pub fn run(command: PkiCommand) -> Result<(), PkiError> {
-    run_to(command, &mut io::stdout().lock())
+    run_to(command, &mut stdout())
 }
 
 /// Does what was asked for, and writes what was made and what to do next to `out`.
@@ -176,7 +177,7 @@ pub fn run_to(command: PkiCommand, out: &mut impl Write) -> Result<(), PkiError>
             }
             writeln!(
                 out,
-                "next: bring each pair to its machine and restart the daemon there"
+                "next: bring each pair to its machine; a daemon that runs there takes it by itself"
             )
             .map_err(PkiError::Output)
         }

@@ -1,11 +1,15 @@
 //! The command line of `fluidity-server`.
 
+use crate::check::{Scope, check};
 use crate::config::{Config, Flags, SCHEMA, Settings};
 use anyhow::{Context, bail};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use fluidity_daemon::admin::fetch;
-use fluidity_daemon::runtime::block_on;
-use std::io::{self, Write};
+use fluidity_daemon::output::{note, print};
+use fluidity_daemon::runtime::{self, block_on};
+use std::env::var_os;
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -43,10 +47,13 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Say whether the configuration can be used.
+    /// Say whether the configuration can be used: its keys, and the files that they name.
     Check {
         #[command(flatten)]
         settings: SettingsArgs,
+        /// Look at the keys alone: the files that they name may be on another machine.
+        #[arg(long, visible_alias = "no-files")]
+        offline: bool,
     },
     /// Show every value and where it came from.
     Show {
@@ -59,14 +66,14 @@ enum ConfigCommand {
 
 #[derive(Debug, Args)]
 struct SettingsArgs {
-    /// The configuration file.
-    #[arg(short, long, value_name = "PATH", env = "FLUIDITY_CONFIG")]
+    /// The configuration file; where it is not given, FLUIDITY_CONFIG names it.
+    #[arg(short, long, value_name = "PATH")]
     config: Option<PathBuf>,
     /// Where the server speaks QUIC.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
     listen: Option<String>,
     /// Where the admin pages listen.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "[ADDRESS:]PORT")]
     admin: Option<String>,
     /// error, warn, info, debug, trace, or MODULE=LEVEL,…
     #[arg(long, value_name = "LEVEL")]
@@ -74,24 +81,31 @@ struct SettingsArgs {
 }
 
 impl SettingsArgs {
+    /// Of both, an empty one names no file.
+    fn file(&self) -> Option<PathBuf> {
+        let variable = || var_os("FLUIDITY_CONFIG").map(PathBuf::from);
+        let named = |path: &PathBuf| !path.as_os_str().is_empty();
+        self.config
+            .clone()
+            .filter(named)
+            .or_else(|| variable().filter(named))
+    }
+
     fn read(self) -> anyhow::Result<Settings> {
+        let file = self.file();
         let flags = Flags {
             listen: self.listen,
             admin: self.admin,
             log_level: self.log_level,
         };
-        Ok(Settings::load(
-            self.config.as_deref(),
-            flags,
-            std::env::vars_os(),
-        )?)
+        Ok(Settings::load(file.as_deref(), flags, std::env::vars_os())?)
     }
 
     /// As [`read`](Self::read), and tells what a person should know.
     fn load(self) -> anyhow::Result<Settings> {
         let settings = self.read()?;
         for warning in settings.warnings() {
-            writeln!(io::stderr(), "warning: {warning}")?;
+            note(&format!("warning: {warning}"));
         }
         Ok(settings)
     }
@@ -102,6 +116,24 @@ impl SettingsArgs {
 }
 
 impl Cli {
+    /// Reads a command line; what other programs call a command is told what it is called here.
+    ///
+    /// # Errors
+    /// What clap has to say, help and version included.
+    pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        Self::try_parse_from(line).map_err(|mut error| {
+            let other = match error.get(ContextKind::InvalidSubcommand) {
+                Some(ContextValue::String(name)) => OTHER_NAMES.iter().find(|(other, _)| other == name),
+                _ => None,
+            };
+            if let Some((_, name)) = other {
+                let suggested = ContextValue::Strings(vec![(*name).to_owned()]);
+                error.insert(ContextKind::SuggestedSubcommand, suggested);
+            }
+            error
+        })
+    }
+
     /// Does what was asked for.
     ///
     /// # Errors
@@ -120,9 +152,11 @@ impl Cli {
                 print("well\n")?;
             }
             Command::Config { command } => match command {
-                ConfigCommand::Check { settings } => {
-                    settings.config()?;
-                    print("the configuration is in order\n")?;
+                ConfigCommand::Check { settings, offline } => {
+                    let scope = if offline { Scope::Keys } else { Scope::Files };
+                    let config = settings.config()?;
+                    runtime::asked()?;
+                    check(&config, scope)?;
                 }
                 ConfigCommand::Show { settings } => print(&settings.load()?.render())?,
                 ConfigCommand::Keys => print(&SCHEMA.markdown())?,
@@ -145,8 +179,16 @@ async fn healthcheck(admin: SocketAddr) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print(text: &str) -> io::Result<()> {
-    io::stdout().lock().write_all(text.as_bytes())
-}
-
 const DEADLINE: Duration = Duration::from_secs(3);
+
+/// What other programs call what a command of this one does.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("start", "run"),
+    ("up", "run"),
+    ("serve", "run"),
+    ("listen", "run"),
+    ("daemon", "run"),
+    ("health", "healthcheck"),
+    ("status", "healthcheck"),
+    ("check", "config check"),
+];

@@ -8,9 +8,9 @@ use crate::breaker::BreakerOptions;
 use crate::dial::DialOptions;
 use crate::policy::Policy;
 use crate::resolve::ResolverOptions;
-use file::File;
+use file::{File, LOOPBACK};
 use fluidity_daemon::logs::Log;
-use fluidity_daemon::settings::{Layers, Resolved, Schema, SettingsError};
+use fluidity_daemon::settings::{Layers, Other, Resolved, Schema, SettingsError};
 use fluidity_wire::tls::IdentitySource;
 use keys::KEYS;
 use std::ffi::OsString;
@@ -19,7 +19,29 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Everything that can be set.
-pub const SCHEMA: Schema = Schema { keys: KEYS };
+pub const SCHEMA: Schema = Schema {
+    program: "fluidity-server",
+    keys: KEYS,
+    other: Some(Other {
+        program: "fluidity",
+        sections: &[
+            "server",
+            "wake-endpoint",
+            "kill-endpoint",
+            "api-key",
+            "api-key-file",
+            "connection-timeout",
+            "connection-retry-interval",
+            "start",
+            "idle-disconnect",
+            "on-shutdown",
+            "prices",
+            "state-file",
+            "proxy-auth",
+            "connect",
+        ],
+    }),
+};
 
 /// What the server runs with.
 #[derive(Clone, Debug)]
@@ -118,7 +140,7 @@ impl Settings {
 
     /// Where the admin pages are; needs nothing else to be set.
     pub fn admin(&self) -> SocketAddr {
-        self.0.value.admin
+        self.0.value.admin.on(LOOPBACK)
     }
 
     /// The typed configuration, where everything that must be set is set and in bounds.

@@ -8,6 +8,7 @@ pub mod accept;
 pub mod activity;
 pub mod admin;
 pub mod breaker;
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod connection;
@@ -27,9 +28,10 @@ use config::{Config, Limits};
 use connection::House;
 use dial::Dialer;
 use fluidity_daemon::admin::AdminServer;
+use fluidity_daemon::listen::BindError;
 use fluidity_daemon::shutdown::Shutdown;
 use fluidity_daemon::{hangup, logs, ports};
-use fluidity_wire::quic::{QuicOptions, server_config, server_endpoint};
+use fluidity_wire::quic::{QuicError, QuicOptions, server_config, server_endpoint};
 use fluidity_wire::tls::Identity;
 use fluidity_wire::tls::reload::{Reloader, follow};
 use fluidity_wire::{CloseCode, Hello, LinkOptions};
@@ -66,9 +68,12 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     // Looked at first: a change while it is loaded is not missed.
     let reloader = Reloader::new(config.identity.clone());
     let identity = config.identity.load()?;
+    if !identity.is_of_its_ca() {
+        warn!("{}", check::OTHER_CA);
+    }
     let admin = AdminServer::bind(config.admin)
         .await
-        .with_context(|| format!("cannot listen on {} (admin)", config.admin))?;
+        .map_err(|error| BindError::new(config.admin, "admin", error))?;
     let options = quic_options(&config);
     let endpoint = bind(&config, &identity, &options)?;
     let shutdown = Shutdown::default();
@@ -80,7 +85,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
         Some(address) => Some(
             TcpListener::bind(address)
                 .await
-                .with_context(|| format!("cannot listen on {address} (health.listen)"))?,
+                .map_err(|error| BindError::new(address, "health.listen", error))?,
         ),
         None => None,
     };
@@ -201,7 +206,10 @@ fn bind(config: &Config, identity: &Identity, options: &QuicOptions) -> anyhow::
             return Ok(endpoint);
         }
     }
-    Err(refused).with_context(|| format!("cannot serve QUIC on {} (listen)", config.listen))
+    match refused {
+        QuicError::Bind { address, source } => Err(BindError::new(address, "listen", source).into()),
+        refused => Err(refused).with_context(|| format!("cannot serve QUIC on {} (listen)", config.listen)),
+    }
 }
 
 fn house(config: &Config, shutdown: Shutdown) -> anyhow::Result<House> {

@@ -3,7 +3,7 @@
 use super::file::{File, HOUR};
 use crate::lifecycle::{Endpoint, Prices};
 use fluidity_daemon::secret::Secret;
-use fluidity_daemon::settings::{Origins, SettingsError};
+use fluidity_daemon::settings::{Origins, SettingsError, variable};
 use fluidity_daemon::units::HumanDuration;
 use fluidity_wire::tls::read_private;
 use serde::Deserialize;
@@ -55,6 +55,44 @@ pub enum OnShutdown {
     Kill,
     /// It is left to its schedule.
     Leave,
+}
+
+/// What a person asks of the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// `fluidity wake`.
+    Wake,
+    /// `fluidity kill`.
+    Kill,
+}
+
+impl Order {
+    pub(super) const fn key(self) -> &'static str {
+        match self {
+            Self::Wake => "wake-endpoint",
+            Self::Kill => "kill-endpoint",
+        }
+    }
+
+    /// Nothing can be ordered of a server that is there by itself.
+    pub(super) fn without_control_plane(self, file: &File, origins: &Origins) -> SettingsError {
+        let (verb, key) = match self {
+            Self::Wake => ("wake", self.key()),
+            Self::Kill => ("kill", self.key()),
+        };
+        match &file.server.address {
+            Some(address) => origins.error(
+                "server.address",
+                format!(
+                    "this agent has a fixed server ({}) and no control plane: there is nothing to {verb}. With a control \
+                     plane, set {key} ({})",
+                    address.0,
+                    variable(key)
+                ),
+            ),
+            None => origins.missing(key),
+        }
+    }
 }
 
 /// Prices as they are written.
@@ -124,12 +162,38 @@ fn key(file: &File, origins: &Origins) -> Result<Secret, SettingsError> {
             let path = origins.relative("api-key-file", path);
             let bytes = read_private(&path).map_err(|error| origins.error("api-key-file", error))?;
             let text = String::from_utf8(bytes);
-            let text = text.map_err(|_| origins.error("api-key-file", "the file is not text"))?;
-            Secret::new(text.trim())
+            let text = text.map_err(|_| {
+                origins.error(
+                    "api-key-file",
+                    "the file is not UTF-8 text; it holds the API key and nothing else",
+                )
+            })?;
+            let text = text.trim_start_matches('\u{feff}').trim();
+            if text.lines().count() > 1 {
+                let said = "the file has more than one line; it holds the API key and nothing else";
+                return Err(origins.error("api-key-file", said));
+            }
+            Secret::new(text)
         }
     };
     if key.expose().is_empty() {
-        return Err(origins.error("api-key", "the API key is empty"));
+        let key = if file.api_key.is_some() {
+            "api-key"
+        } else {
+            "api-key-file"
+        };
+        return Err(origins.error(key, "the API key is empty"));
+    }
+    // It goes into a header's field (RFC 9110 §5.5), and no API key has a space in it.
+    if !key.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
+        let set = if file.api_key.is_some() {
+            "api-key"
+        } else {
+            "api-key-file"
+        };
+        let said =
+            "the API key has a space, a line break or another character that no API key has; copy it again";
+        return Err(origins.error(set, said));
     }
     Ok(key)
 }

@@ -3,22 +3,24 @@
 use super::control_plane::FilePrices;
 use super::{Answer, Connect, Limits, OnShutdown, ProxyAuth, Quic, Start};
 use crate::lifecycle::Endpoint;
+use fluidity_daemon::admin::NO_LOGIN;
+use fluidity_daemon::listen::Listen;
 use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Origins, SettingsError};
 use fluidity_daemon::units::{ByteSize, HumanDuration};
-use fluidity_wire::Target;
 use fluidity_wire::tls::{IdentitySource, Pem, Role};
+use fluidity_wire::{Host, Port, Target, TargetError};
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// The file, value by value.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct File {
-    pub(super) listen: SocketAddr,
-    pub(super) admin: SocketAddr,
+    pub(super) listen: Listen,
+    pub(super) admin: Listen,
     pub(super) server: FileServer,
     pub(super) wake_endpoint: Option<Endpoint>,
     pub(super) kill_endpoint: Option<Endpoint>,
@@ -53,11 +55,39 @@ pub(super) struct FileServer {
 #[serde(try_from = "String")]
 pub(super) struct ServerAddress(pub(super) Target);
 
+/// Why a text is no server's address. It says how the address is written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AddressError {
+    #[error("`{0}` is a URL; write the name and the UDP port alone: {1}")]
+    Url(String, String),
+    #[error("an IPv6 address with a port is written in brackets: {0}")]
+    Brackets(String),
+    #[error("the port is missing: write {0}, with the UDP port of your server")]
+    NoPort(String),
+    #[error(transparent)]
+    Target(#[from] TargetError),
+}
+
 impl TryFrom<String> for ServerAddress {
-    type Error = fluidity_wire::TargetError;
+    type Error = AddressError;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        Target::parse(&text).map(Self)
+        if let Some((_, rest)) = text.split_once("://") {
+            let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+            let target = Target::parse_or(authority, Port::HTTPS)?;
+            return Err(AddressError::Url(text, target.to_string()));
+        }
+        // `2001:db8::1:443` is an address of its own, too: with a port it cannot be told apart.
+        let bare = |text: &str| text.parse::<Ipv6Addr>();
+        if let Some((host, port)) = text.rsplit_once(':')
+            && let (Ok(host), Ok(port)) = (bare(host), Port::parse(port))
+        {
+            return Err(AddressError::Brackets(format!("[{host}]:{port}")));
+        }
+        if let Ok(host) = bare(text.trim_matches(['[', ']'])) {
+            return Err(AddressError::NoPort(format!("[{host}]:443")));
+        }
+        Ok(Self(Target::parse(&text)?))
     }
 }
 
@@ -106,6 +136,50 @@ pub(super) struct FileLimits {
     pub(super) open_timeout: HumanDuration,
     pub(super) session_idle: HumanDuration,
     pub(super) window_memory: ByteSize,
+}
+
+impl FileIdentity {
+    /// The server's address is not set; perhaps because the file is the server's.
+    pub(super) fn missing_address(&self, origins: &Origins) -> SettingsError {
+        let name = self
+            .certificate
+            .as_deref()
+            .and_then(|path| path.file_name()?.to_str());
+        match (
+            name.filter(|name| name.starts_with("server-")),
+            origins.missing("server.address"),
+        ) {
+            (Some(name), SettingsError::Missing { key, ways }) => {
+                let ways = format!(
+                    "{ways} ({name} is a server's certificate: is this the file of fluidity-server?)"
+                );
+                SettingsError::Missing { key, ways }
+            }
+            (_, missing) => missing,
+        }
+    }
+}
+
+pub(super) fn server_name(name: String, origins: &Origins) -> Result<String, SettingsError> {
+    match Host::parse(&name) {
+        Ok(Host::Name(name)) => Ok(name),
+        Ok(host) => Ok(host.to_string()),
+        Err(error) => {
+            let said = format!(
+                "`{name}` is no name of a certificate: {error}; write the NAME of `fluidity pki issue server NAME`"
+            );
+            Err(origins.error("server.name", said))
+        }
+    }
+}
+
+/// The admin pages' address: others do not reach it.
+pub(super) fn admin(listen: Listen, origins: &Origins) -> Result<SocketAddr, SettingsError> {
+    let address = listen.on(LOOPBACK);
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(origins.error("admin", NO_LOGIN)),
+    }
 }
 
 pub(super) fn identity(file: FileIdentity, origins: &Origins) -> Result<IdentitySource, SettingsError> {
@@ -226,4 +300,6 @@ pub(super) fn limits(file: &FileLimits, origins: &Origins) -> Result<Limits, Set
     })
 }
 
+/// Where a port alone listens: nothing is open to the network by surprise.
+pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(super) const HOUR: HumanDuration = HumanDuration::secs(3600);

@@ -16,7 +16,7 @@ pub(super) const KEYS: &[Key] = &[
         "listen",
         Form::Text,
         "127.0.0.1:8080",
-        "where the proxy listens; port 0 takes any",
+        "where the proxy listens; a port alone is one of 127.0.0.1, and port 0 takes any",
     ),
     key(
         "admin",
@@ -102,7 +102,7 @@ pub(super) const KEYS: &[Key] = &[
         "state-file",
         Form::Text,
         "",
-        "where the month's account is kept; in the user's state directory where it is not set",
+        "where the month's account is kept; where it is not set, in STATE_DIRECTORY or the user's state directory",
     ),
     key(
         "identity.certificate",

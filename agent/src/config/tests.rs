@@ -140,7 +140,7 @@ fn a_control_plane_is_whole_or_refused() {
 
     let never = ("FLUIDITY_IDLE_DISCONNECT", "0s");
     let settings = load(identity, &[endpoint, key, never], Flags::default()).unwrap();
-    assert_eq!(settings.control_plane().unwrap().idle_disconnect, None);
+    assert_eq!(settings.control_plane(Order::Wake).unwrap().idle_disconnect, None);
 
     for (env, said) in [
         (&[endpoint][..], "`api-key` is not set"),
@@ -186,7 +186,9 @@ fn an_api_key_comes_from_a_file_that_others_cannot_read() {
     ];
     let key = |mode| {
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-        let plane = load(SMALL, &env, Flags::default()).unwrap().control_plane();
+        let plane = load(SMALL, &env, Flags::default())
+            .unwrap()
+            .control_plane(Order::Wake);
         plane.map(|plane| plane.key.expose().to_owned())
     };
     assert_eq!(key(0o600).unwrap(), "a-key");

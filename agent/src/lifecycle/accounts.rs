@@ -4,8 +4,10 @@ use super::ledger::{Cost, Ledger, Prices};
 use crate::tunnel::{Phase, State};
 use fluidity_wire::relay::RelayCounters;
 use std::env::var_os;
-use std::path::PathBuf;
-use std::sync::atomic::Ordering;
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -17,20 +19,34 @@ use tracing::warn;
 #[derive(Debug)]
 pub struct Accounts {
     ledger: Mutex<Ledger>,
+    file: Option<PathBuf>,
+    /// It was told that the file cannot be written.
+    warned: AtomicBool,
     phase: watch::Receiver<Phase>,
     moved: Arc<RelayCounters>,
 }
 
 impl Accounts {
-    /// Opens the ledger in `file`, or in the user's state directory.
+    /// Opens the ledger in `file`, or in the state directory of the service or the user. Says where it cannot be kept.
     pub fn open(
         prices: Prices,
         file: Option<PathBuf>,
         phase: watch::Receiver<Phase>,
         moved: Arc<RelayCounters>,
     ) -> Self {
+        let file = file.or_else(|| default_file(|name| var_os(name)));
+        if file.is_none() {
+            warn!(
+                "the month's account is not kept: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME says where; set state-file"
+            );
+        }
+        let ledger = Ledger::open(prices, file.clone());
+        // Now, while somebody looks on, and not at the first change.
+        let written = ledger.save().map_err(|error| refused(file.as_deref(), &error));
         Self {
-            ledger: Mutex::new(Ledger::open(prices, file.or_else(default_file))),
+            ledger: Mutex::new(ledger),
+            file,
+            warned: AtomicBool::new(written.is_err()),
             phase,
             moved,
         }
@@ -46,7 +62,6 @@ impl Accounts {
         let mut ticks = interval(PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut counted = 0;
-        let mut warned = false;
         loop {
             let stopped = tokio::select! {
                 () = stop.cancelled() => true,
@@ -60,9 +75,9 @@ impl Accounts {
                 let accounts = self.clone();
                 let saved = tokio::task::spawn_blocking(move || accounts.lock().save()).await;
                 if let Ok(Err(error)) = saved
-                    && !std::mem::replace(&mut warned, true)
+                    && !self.warned.swap(true, Ordering::Relaxed)
                 {
-                    warn!(%error, "the month's account cannot be written (state-file)");
+                    refused(self.file.as_deref(), &error);
                 }
             }
             if stopped {
@@ -91,13 +106,50 @@ impl Accounts {
     }
 }
 
-/// Where a user's programs keep their state; nothing where no such place is known.
-fn default_file() -> Option<PathBuf> {
-    let directory = var_os("XDG_STATE_HOME")
+fn refused(file: Option<&Path>, error: &io::Error) {
+    let file = file.unwrap_or(Path::new("")).display();
+    warn!(%file, %error, "the month's account cannot be written; make its directory writable or set state-file");
+}
+
+/// Where a service or a user's programs keep their state; nothing where no such place is known.
+fn default_file(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty());
+    // systemd makes it for the service (`StateDirectory=`), and names several one after the other.
+    if let Some(directories) = set("STATE_DIRECTORY") {
+        let first = std::env::split_paths(&directories).next()?;
+        return Some(first.join("agent.json"));
+    }
+    let directory = set("XDG_STATE_HOME")
         .map(PathBuf::from)
-        .or_else(|| var_os("HOME").map(|home| PathBuf::from(home).join(".local/state")))
-        .or_else(|| var_os("LOCALAPPDATA").map(PathBuf::from))?;
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/state")))
+        .or_else(|| set("LOCALAPPDATA").map(PathBuf::from))?;
     Some(directory.join("fluidity").join("agent.json"))
 }
 
 const PERIOD: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_the_services_then_the_users_then_none() {
+        let place = |set: &[(&str, &str)]| {
+            let find = |name: &str| set.iter().find(|(known, _)| *known == name);
+            default_file(|name| find(name).map(|(_, value)| value.into()))
+        };
+        let path = |text: &str| Some(PathBuf::from(text));
+        let (service, home) = (
+            ("STATE_DIRECTORY", "/var/lib/fluidity:/var/lib/b"),
+            ("HOME", "/home/ann"),
+        );
+        assert_eq!(place(&[service, home]), path("/var/lib/fluidity/agent.json"));
+        assert_eq!(place(&[home]), path("/home/ann/.local/state/fluidity/agent.json"));
+        assert_eq!(
+            place(&[("XDG_STATE_HOME", "/state"), home]),
+            path("/state/fluidity/agent.json")
+        );
+        assert_eq!(place(&[("HOME", ""), ("STATE_DIRECTORY", "")]), None);
+        assert_eq!(place(&[]), None);
+    }
+}

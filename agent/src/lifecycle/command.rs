@@ -3,8 +3,8 @@
 use super::{Answer, CallError, ControlPlane, ServiceState};
 use crate::config::ControlPlaneConfig;
 use anyhow::{Context, bail};
+use fluidity_daemon::output::note;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use tokio::time::{Instant, sleep};
 
 /// Asks for the server once, and tells how it stands.
@@ -34,7 +34,7 @@ pub async fn wake_and_wait(config: ControlPlaneConfig) -> anyhow::Result<String>
         let now = answer.map_or_else(|error: CallError| error.to_string(), |answer| answer.message);
         if now != said {
             // Progress is for whoever looks on; what the command answers goes to standard output.
-            writeln!(io::stderr(), "{now}")?;
+            note(&now);
             said = now;
         }
         if Instant::now() + config.retry_interval > until {

@@ -69,7 +69,9 @@ pub enum PkiError {
         key: PathBuf,
     },
     /// The CA's time is over.
-    #[error("the CA ended on {ended}; make a new one with: fluidity pki init --force")]
+    #[error(
+        "the CA ended on {ended}; make a new one with: fluidity pki init --force (or, if that is not past, set this machine's clock)"
+    )]
     AuthorityExpired {
         /// The day.
         ended: String,

@@ -6,13 +6,15 @@ use crate::breaker::BreakerOptions;
 use crate::dial::DialOptions;
 use crate::policy::{DefaultAction, Policy, Rule};
 use crate::resolve::{NameServer, ResolverOptions};
+use fluidity_daemon::admin::NO_LOGIN;
+use fluidity_daemon::listen::Listen;
 use fluidity_daemon::logs::Log;
 use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Origins, SettingsError};
 use fluidity_daemon::units::{ByteSize, HumanDuration};
 use fluidity_wire::tls::{IdentitySource, Pem, Role};
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,8 +22,8 @@ use std::time::Duration;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct File {
-    listen: SocketAddr,
-    pub(super) admin: SocketAddr,
+    listen: Listen,
+    pub(super) admin: Listen,
     #[serde(default)]
     health: FileHealth,
     #[serde(default)]
@@ -40,7 +42,7 @@ pub(super) struct File {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct FileHealth {
-    listen: Option<SocketAddr>,
+    listen: Option<Listen>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -116,9 +118,12 @@ struct FileLimits {
 impl File {
     pub(super) fn config(self, origins: &Origins) -> Result<Config, SettingsError> {
         Ok(Config {
-            listen: self.listen,
-            admin: self.admin,
-            health: self.health.listen,
+            listen: self.listen.on(EVERYWHERE),
+            admin: admin(self.admin, origins)?,
+            health: self
+                .health
+                .listen
+                .map(|listen| listen.on(Ipv4Addr::UNSPECIFIED.into())),
             identity: identity(self.identity, origins)?,
             policy: Policy::new(self.policy.default, self.policy.allow, self.policy.deny),
             resolver: resolver(self.dns, origins)?,
@@ -140,6 +145,15 @@ impl File {
             )?,
             log: self.log,
         })
+    }
+}
+
+/// The admin pages' address: others do not reach it.
+fn admin(listen: Listen, origins: &Origins) -> Result<SocketAddr, SettingsError> {
+    let address = listen.on(LOOPBACK);
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err(origins.error("admin", NO_LOGIN)),
     }
 }
 
@@ -258,6 +272,9 @@ fn time(
     Ok(origins.within(key, value, bounds)?.0)
 }
 
+/// Where a port alone listens: the server is there for other machines, its admin pages are not.
+const EVERYWHERE: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+pub(super) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const TENTH: HumanDuration = HumanDuration::millis(100);
 const SECOND: HumanDuration = HumanDuration::secs(1);
 const MINUTE: HumanDuration = HumanDuration::secs(60);

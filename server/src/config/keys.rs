@@ -19,7 +19,7 @@ pub(super) const KEYS: &[Key] = &[
         "listen",
         Form::Text,
         "[::]:443",
-        "where the server speaks QUIC (UDP); `[::]` is IPv4 too",
+        "where the server speaks QUIC (UDP); `[::]`, or a port alone, is IPv4 too",
     ),
     key(
         "admin",

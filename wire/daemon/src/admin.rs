@@ -28,6 +28,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
+/// Why the admin pages are not where others reach them.
+pub const NO_LOGIN: &str =
+    "the admin pages have no login: they listen on loopback only, such as 127.0.0.1 or [::1]";
+
 /// Whether a daemon is well, and what it says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -60,9 +64,7 @@ impl AdminServer {
     /// Binds the listener; an address that others can reach is refused.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         if !address.ip().is_loopback() {
-            let why =
-                "the admin pages have no login: they listen on loopback only, such as 127.0.0.1 or [::1]";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, NO_LOGIN));
         }
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;

@@ -4,8 +4,10 @@
 
 pub mod admin;
 pub mod hangup;
+pub mod listen;
 pub mod logs;
 mod memory;
+pub mod output;
 pub mod ports;
 pub mod recent;
 pub mod runtime;

@@ -16,16 +16,25 @@ use tokio::runtime::Builder;
 /// # Errors
 /// The variable holds no number of threads, or the system gives none.
 pub fn block_on<T>(future: impl Future<Output = T>) -> io::Result<T> {
-    let workers = match std::env::var(WORKER_THREADS) {
-        Ok(asked) => parse(&asked)?,
-        Err(_) => workers(available_parallelism().map_or(1, NonZeroUsize::get)),
-    };
+    let workers = asked()?.unwrap_or_else(|| workers(available_parallelism().map_or(1, NonZeroUsize::get)));
     let mut builder = Builder::new_multi_thread();
     let runtime = builder.worker_threads(workers).enable_all().build()?;
     runtime.spawn(memory::tend());
     let output = runtime.block_on(future);
     runtime.shutdown_timeout(LAST_MOMENT);
     Ok(output)
+}
+
+/// How many threads the environment asks for.
+///
+/// # Errors
+/// It is no number of threads.
+pub fn asked() -> io::Result<Option<usize>> {
+    let asked = std::env::var(WORKER_THREADS).unwrap_or_default();
+    match asked.trim() {
+        "" => Ok(None),
+        asked => parse(asked).map(Some),
+    }
 }
 
 fn parse(asked: &str) -> io::Result<usize> {

@@ -9,12 +9,14 @@ mod document;
 mod error;
 mod origin;
 mod place;
+mod quoting;
+mod wording;
 
 pub use error::SettingsError;
 pub use origin::{Origin, Origins};
 
 use crate::secret::Secret;
-use check::{check, check_records, defaults, insert, key_steps, lookup};
+use check::{check, check_records, defaults, insert, key_steps, lookup, unquoted};
 use document::Document;
 use error::{hint, nearest};
 use serde::de::DeserializeOwned;
@@ -54,8 +56,21 @@ pub enum Form {
 /// The keys of a daemon.
 #[derive(Clone, Copy, Debug)]
 pub struct Schema {
+    /// The daemon's program.
+    pub program: &'static str,
     /// Every key.
     pub keys: &'static [Key],
+    /// The daemon at the other end, whose file may be taken for this one's.
+    pub other: Option<Other>,
+}
+
+/// Another daemon, told by what only its file has.
+#[derive(Clone, Copy, Debug)]
+pub struct Other {
+    /// Its program.
+    pub program: &'static str,
+    /// Keys and sections at the top that it has and this one has not.
+    pub sections: &'static [&'static str],
 }
 
 /// Settings in the making, layer by layer.
@@ -119,8 +134,9 @@ impl Layers {
 
     /// Adds a file; without a path, none.
     pub fn file(mut self, path: Option<&Path>) -> Result<Self, SettingsError> {
-        if let Some(path) = path {
-            self.file = Some((path.to_owned(), read(path)?));
+        if let Some(path) = path.map(origin::at_home) {
+            let text = read(&path)?;
+            self.file = Some((path, text));
         }
         Ok(self)
     }
@@ -148,8 +164,22 @@ impl Layers {
                 .zip(&names)
                 .find(|(_, known)| **known == name)
             {
-                if !value.is_empty() {
-                    let text = value.into_string().ok().map(Secret::new);
+                let text = value
+                    .into_string()
+                    .ok()
+                    .map(|text| Secret::new(key.form.unwrapped(&text)));
+                if let Some(text) = &text
+                    && key.form == Form::Secret
+                    && !key.path.ends_with("-pem")
+                    && in_quotes(text.expose()).is_some()
+                {
+                    self.warnings.push(format!(
+                        "the quotes around the value of ${name} are taken as part of it; leave them out if they are not \
+                         (docker's --env-file keeps them)"
+                    ));
+                }
+                // One that is no text is not empty.
+                if text.as_ref().is_none_or(|text| !text.expose().is_empty()) {
                     self.overrides.push(Override {
                         key: *key,
                         origin: Origin::Env(name),
@@ -157,7 +187,15 @@ impl Layers {
                     });
                 }
             } else if !SCRIPT_VARIABLES.iter().any(|known| name.starts_with(known)) {
-                let hint = hint("", nearest(&name, names.iter().map(String::as_str)).as_deref());
+                let nearest = nearest(&name, names.iter().map(String::as_str));
+                let of_other = self.schema.other.filter(|other| {
+                    let is_its = |section: &&str| name.starts_with(&variable(section));
+                    nearest.is_none() && other.sections.iter().any(is_its)
+                });
+                let hint = match of_other {
+                    Some(other) => format!("; it is one of {}", other.program),
+                    None => hint("", nearest.as_deref()),
+                };
                 self.warnings
                     .push(format!("${name} is no setting of this daemon{hint}"));
             }
@@ -172,7 +210,7 @@ impl Layers {
         let Some(key) = key else { return self };
         self.flags.insert(key.path, name.to_owned());
         if let Some(value) = value {
-            let text = Some(Secret::new(value));
+            let text = Some(Secret::new(key.form.trimmed(&value)));
             self.overrides.push(Override {
                 key,
                 origin: Origin::Flag(name.to_owned()),
@@ -183,7 +221,7 @@ impl Layers {
     }
 
     /// Checks every value and lays the layers over one another.
-    pub fn resolve<T: DeserializeOwned>(self) -> Result<Resolved<T>, SettingsError> {
+    pub fn resolve<T: DeserializeOwned>(mut self) -> Result<Resolved<T>, SettingsError> {
         let defaults = defaults(self.schema)?;
         let mut tree = defaults.clone();
         let mut origins = Origins::new(self.schema, self.flags);
@@ -193,7 +231,7 @@ impl Layers {
                 text: text.expose(),
                 schema: self.schema,
             };
-            let set = document.parse()?;
+            let set = document.parse(&mut self.warnings)?;
             for key in self.schema.keys {
                 let Some(value) = lookup(&set, key.path) else {
                     continue;
@@ -202,7 +240,7 @@ impl Layers {
                 origins.insert(*key, document.origin(&key_steps(key.path)), value);
                 insert(&mut tree, key.path, value.clone());
             }
-            origins.directory = path.parent().map(Path::to_owned).unwrap_or_default();
+            origins.file = Some(path.clone());
         }
         // Flags come after variables, whatever order they were added in.
         let mut overrides = self.overrides;
@@ -216,7 +254,11 @@ impl Layers {
             let value = key
                 .form
                 .read(text.expose())
-                .map_err(|source| error(source.to_string()))?;
+                .map_err(|source| error(wording::plain(&source.to_string())))?;
+            let value = match key.form {
+                Form::Yaml => unquoted(value),
+                _ => value,
+            };
             check_records(key, &value).map_err(|bad| bad.at(origin.clone()))?;
             check::<T>(&defaults, key, &value).map_err(|bad| error(bad.to_string()))?;
             origins.insert(key, origin, &value);
@@ -247,12 +289,38 @@ struct Override {
 }
 
 impl Form {
+    /// A value without what its way into a file or a variable put around it: a text has no white space at its ends, a
+    /// secret no line break at its own.
+    fn trimmed(self, text: &str) -> &str {
+        match self {
+            Self::Text => text.trim(),
+            Self::Secret => text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']),
+            Self::Yaml | Self::Records(_) => text,
+        }
+    }
+
+    /// The same of a variable: there, quotes around a text are none of it.
+    fn unwrapped(self, text: &str) -> &str {
+        let text = self.trimmed(text);
+        match self {
+            Self::Text => in_quotes(text).unwrap_or(text),
+            _ => text,
+        }
+    }
+
     fn read(self, text: &str) -> Result<Value, serde_yaml::Error> {
         match self {
             Self::Text | Self::Secret => Ok(Value::String(text.to_owned())),
             Self::Yaml | Self::Records(_) => serde_yaml::from_str(text),
         }
     }
+}
+
+/// What stands between the quotes around a text.
+fn in_quotes(text: &str) -> Option<&str> {
+    ['"', '\'']
+        .iter()
+        .find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote))
 }
 
 fn read(path: &Path) -> Result<Secret, SettingsError> {
@@ -280,6 +348,7 @@ fn read(path: &Path) -> Result<Secret, SettingsError> {
                 .get(..error.utf8_error().valid_up_to())
                 .unwrap_or_default(),
         );
+        let utf16 = matches!(error.as_bytes(), [0xff, 0xfe, ..] | [0xfe, 0xff, ..]);
         let column = text.chars().rev().take_while(|char| *char != '\n').count() + 1;
         let origin = Origin::File {
             path: path.to_owned(),
@@ -288,7 +357,10 @@ fn read(path: &Path) -> Result<Secret, SettingsError> {
         };
         SettingsError::Value {
             origin,
-            message: "the file is not UTF-8 text".into(),
+            message: match utf16 {
+                true => "the file is UTF-16 text; save it as UTF-8 (Notepad: Encoding; PowerShell: -Encoding utf8)".into(),
+                false => "the file is not UTF-8 text; save it as UTF-8".into(),
+            },
         }
     })
 }

@@ -85,10 +85,11 @@ impl FromStr for HumanDuration {
 
     fn from_str(text: &str) -> Result<Self, UnitError> {
         // `0` alone is a duration to the library; here a number has a unit.
-        let trimmed = text.trim();
+        // `S` and `M` are meant as seconds and minutes, as long as no bound is months.
+        let trimmed = text.trim().to_ascii_lowercase();
         let parsed = match trimmed.bytes().all(|byte| byte.is_ascii_digit()) {
             true => None,
-            false => humantime::parse_duration(trimmed).ok(),
+            false => humantime::parse_duration(&trimmed).ok(),
         };
         parsed.map(Self).ok_or_else(|| UnitError::Duration(text.into()))
     }
@@ -100,15 +101,30 @@ impl FromStr for ByteSize {
     fn from_str(text: &str) -> Result<Self, UnitError> {
         let error = || UnitError::Size(text.into());
         let trimmed = text.trim();
-        let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
+        let digits = trimmed
+            .bytes()
+            .take_while(|byte| byte.is_ascii_digit() || *byte == b'.')
+            .count();
         let (number, unit) = trimmed.split_at_checked(digits).ok_or_else(error)?;
-        let number: u64 = number.parse().map_err(|_| error())?;
         let unit = unit.trim();
-        let known = UNITS
+        let (_, unit) = UNITS
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(unit))
             .ok_or_else(error)?;
-        number.checked_mul(known.1).map(Self).ok_or_else(error)
+        let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
+        // Six places are a byte in a megabyte.
+        let places = u32::try_from(part.len())
+            .ok()
+            .filter(|places| (1..=6).contains(places));
+        let places = 10_u64.pow(places.ok_or_else(error)?);
+        let whole: u64 = whole.parse().map_err(|_| error())?;
+        let part: u64 = part.parse().map_err(|_| error())?;
+        whole
+            .checked_mul(*unit)
+            .zip(part.checked_mul(*unit))
+            .and_then(|(whole, part)| whole.checked_add(part / places))
+            .map(Self)
+            .ok_or_else(error)
     }
 }
 
@@ -180,10 +196,14 @@ const UNITS: &[(&str, u64)] = &[
     ("", 1),
     ("B", 1),
     ("KB", 1_000),
+    // As docker, systemd and nginx mean a letter alone.
+    ("K", 1 << 10),
     ("KiB", 1 << 10),
     ("MB", 1_000_000),
+    ("M", 1 << 20),
     ("MiB", 1 << 20),
     ("GB", 1_000_000_000),
+    ("G", 1 << 30),
     ("GiB", 1 << 30),
 ];
 
@@ -198,11 +218,25 @@ mod tests {
             ("16 kib", 16 << 10, "16KiB"),
             ("4096", 4096, "4KiB"),
             ("1MB", 1_000_000, "1000000B"),
+            ("64 MiB", 64 << 20, "64MiB"),
+            ("64M", 64 << 20, "64MiB"),
+            ("16k", 16 << 10, "16KiB"),
+            ("1.5MiB", 3 << 19, "1536KiB"),
+            ("0.5 GB", 500_000_000, "500000000B"),
         ] {
             let parsed: ByteSize = text.parse().unwrap();
             assert_eq!((parsed.0, parsed.to_string().as_str()), (size, shown));
         }
-        for text in ["", "MiB", "-1", "1.5MiB", "10 apples", "99999999999GiB"] {
+        for text in [
+            "",
+            "MiB",
+            "-1",
+            "1.MiB",
+            "1,5MiB",
+            "1.5.5MiB",
+            "10 apples",
+            "99999999999GiB",
+        ] {
             assert_eq!(text.parse::<ByteSize>(), Err(UnitError::Size(text.into())));
         }
     }
@@ -211,6 +245,15 @@ mod tests {
     fn a_bare_number_is_no_duration() {
         assert_eq!("15s".parse(), Ok(HumanDuration(Duration::from_secs(15))));
         assert_eq!("1m 30s".parse(), Ok(HumanDuration(Duration::from_secs(90))));
+        for (text, seconds) in [
+            ("30 s", 30),
+            ("1m30s", 90),
+            ("1.5h", 5400),
+            ("2 minutes", 120),
+            ("10M", 600),
+        ] {
+            assert_eq!(text.parse(), Ok(HumanDuration::secs(seconds)), "{text}");
+        }
         for text in [
             "15",
             "0",

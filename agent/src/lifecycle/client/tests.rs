@@ -71,7 +71,7 @@ fn config(address: SocketAddr) -> ControlPlaneConfig {
     ];
     let env = env.map(|(name, value)| (name.into(), value.into()));
     let settings = Settings::load(None, Flags::default(), env).unwrap();
-    settings.control_plane().unwrap()
+    settings.control_plane(crate::config::Order::Wake).unwrap()
 }
 
 const KEY: &str = "hunter2-is-the-key";

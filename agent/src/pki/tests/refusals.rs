@@ -2,6 +2,7 @@
 
 use super::*;
 use authority::{Authority, Days};
+use std::io;
 use time::Duration;
 
 fn assert_says(said: &str, words: &[&str]) {

@@ -3,6 +3,7 @@
 use super::error::{SettingsError, nearest};
 use super::origin::Origin;
 use super::place::{self, Step};
+use super::wording::plain;
 use super::{Form, Key, Schema};
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
@@ -72,7 +73,7 @@ pub(super) fn check<T: DeserializeOwned>(
     }
     let message = match key.form {
         Form::Secret => "this value cannot be used (it is not shown: it is secret)".into(),
-        _ => error.inner().to_string(),
+        _ => plain(&error.inner().to_string()),
     };
     Err(BadValue { steps, message })
 }
@@ -99,6 +100,15 @@ pub(super) fn check_records(key: Key, value: &Value) -> Result<(), UnknownField>
         }
     }
     Ok(())
+}
+
+/// A number in quotes is the number all the same: what a shell, a template or a habit put there means nothing here.
+pub(super) fn unquoted(value: Value) -> Value {
+    let number = value
+        .as_str()
+        .and_then(|text| serde_yaml::from_str::<Value>(text.trim()).ok())
+        .filter(Value::is_number);
+    number.unwrap_or(value)
 }
 
 pub(super) fn key_steps(path: &str) -> Vec<Step> {

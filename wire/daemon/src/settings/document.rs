@@ -1,9 +1,11 @@
 //! A configuration file, read by its schema: which keys it sets, or where it goes wrong.
 
-use super::check::{BadValue, check_records, lookup};
-use super::error::{SettingsError, nearest};
+use super::check::{BadValue, check_records, key_steps, lookup, unquoted};
+use super::error::{SettingsError, hint, nearest};
 use super::origin::Origin;
 use super::place::{self, Aim, Step};
+use super::quoting::{self, Oddity};
+use super::wording::plain;
 use super::{Form, Schema};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Mapping, Value};
@@ -20,13 +22,15 @@ pub(super) struct Document<'a> {
 }
 
 impl Document<'_> {
-    /// The keys that the file sets, those without a value left out; each value in the form that its key has.
-    pub(super) fn parse(&self) -> Result<Mapping, SettingsError> {
-        let fault = RefCell::new(None);
+    /// The keys that the file sets, those without a value left out; each value in the form that its key has. What a
+    /// person should know of it goes to `warnings`.
+    pub(super) fn parse(&self, warnings: &mut Vec<String>) -> Result<Mapping, SettingsError> {
+        let (fault, leaves) = (RefCell::new(None), RefCell::default());
         let top = Section {
             path: String::new(),
             schema: self.schema,
             fault: &fault,
+            leaves: &leaves,
         };
         let read = top.deserialize(serde_yaml::Deserializer::from_str(self.text));
         let tree = read.map_err(|error| self.refusal(&error, fault.take()))?;
@@ -37,7 +41,50 @@ impl Document<'_> {
                 return Err(bad.at(self.at(place::find(self.text, &steps, Aim::Key))));
             }
         }
+        for path in leaves.take() {
+            self.look_at(&path, lookup(&tree, &path).is_some(), warnings)?;
+        }
         Ok(tree)
+    }
+
+    /// Whether the line of a key says what its author means.
+    fn look_at(&self, path: &str, read: bool, warnings: &mut Vec<String>) -> Result<(), SettingsError> {
+        let Some(key) = self.schema.key(path) else {
+            return Ok(());
+        };
+        let (number, column) = place::find(self.text, &key_steps(path), Aim::Key);
+        let line = self.line(number);
+        // In flow style a line may hold several keys: what stands on it is not this one's alone.
+        let name = path.rsplit('.').next().unwrap_or(path);
+        if quoting::entry(line).is_none_or(|(found, _)| found != name) {
+            return Ok(());
+        }
+        let refused = |message| SettingsError::Value {
+            origin: self.at((number, column)),
+            message,
+        };
+        if matches!(key.form, Form::Text | Form::Secret) && quoting::is_swallowed(line) {
+            let advice = quoting::advice(line).unwrap_or_default();
+            return Err(refused(format!("{path}: {advice}")));
+        }
+        if key.form != Form::Secret {
+            return Ok(());
+        }
+        match quoting::oddity(line, read) {
+            None => {}
+            Some(Oddity::Nothing(said)) => return Err(refused(format!("{path}: {said}"))),
+            Some(Oddity::Comment(said)) => {
+                warnings.push(format!("{}: {path} {said}", self.at((number, column))));
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&self, number: usize) -> &str {
+        self.text
+            .lines()
+            .nth(number.saturating_sub(1))
+            .unwrap_or_default()
     }
 
     /// Where a value stands.
@@ -68,24 +115,40 @@ impl Document<'_> {
                 nearest,
             },
             Some(Fault::Refused(message)) => SettingsError::Value { origin, message },
+            Some(Fault::Twice(path)) => {
+                let (first, _) = place::find(self.text, &key_steps(&path), Aim::Key);
+                let name = path.rsplit('.').next().unwrap_or(&path);
+                let message = format!(
+                    "`{name}` is here for the second time (the first is in line {first}); keep one of the two"
+                );
+                SettingsError::Value { origin, message }
+            }
             None => {
                 let mut message = error.to_string();
                 if let Some(at) = location {
                     // The library repeats the place in its message.
                     let place = format!(" at line {} column {}", at.line(), at.column());
                     message = message.replacen(&place, "", 1);
-                    let rest = self
-                        .text
-                        .lines()
-                        .nth(at.line() - 1)
-                        .map(|line| line.chars().skip(at.column() - 1));
-                    if rest.is_some_and(|mut rest| rest.next() == Some('\t')) {
-                        message.push_str("; indent with spaces, not tabs");
+                    if let Some(advice) = self.advice(at.line(), at.column()) {
+                        message = format!("{}; {advice}", plain(&message));
                     }
                 }
+                let message = plain(&message);
                 SettingsError::Value { origin, message }
             }
         }
+    }
+
+    /// What to do about a line that the parser does not understand.
+    fn advice(&self, number: usize, column: usize) -> Option<String> {
+        let line = self.line(number);
+        if line.chars().nth(column.saturating_sub(1)) == Some('\t') {
+            return Some("indent with spaces, not tabs".into());
+        }
+        let before = self.text.lines().take(number).collect::<Vec<_>>();
+        // Where the text ends too early, the cause is a line above.
+        let culprit = before.iter().rev().find(|line| !line.trim().is_empty());
+        quoting::indentation(self.text, number).or_else(|| quoting::advice(culprit.unwrap_or(&line)))
     }
 
     fn at(&self, (line, column): (usize, usize)) -> Origin {
@@ -105,6 +168,8 @@ enum Fault {
         nearest: Option<String>,
     },
     Refused(String),
+    /// The key with all its sections.
+    Twice(String),
 }
 
 /// What a key of the file leads to.
@@ -118,6 +183,8 @@ struct Section<'a> {
     path: String,
     schema: Schema,
     fault: &'a RefCell<Option<Fault>>,
+    /// The keys that were seen, with or without a value.
+    leaves: &'a RefCell<Vec<String>>,
 }
 
 impl Section<'_> {
@@ -133,12 +200,15 @@ impl Section<'_> {
         }))
     }
 
+    fn path_of(&self, name: &str) -> String {
+        match self.path.as_str() {
+            "" => name.to_owned(),
+            section => format!("{section}.{name}"),
+        }
+    }
+
     fn entry(&self, name: &str) -> Result<Entry, Fault> {
-        let path = if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        };
+        let path = self.path_of(name);
         if let Some(key) = self.schema.key(&path) {
             return match name.split_once('.') {
                 None => Ok(Entry::Leaf(key.form)),
@@ -156,6 +226,35 @@ impl Section<'_> {
             .keys
             .iter()
             .filter_map(|key| child(&self.path, key.path));
+        let other = self.schema.other;
+        if self.path.is_empty()
+            && let Some(other) = other.filter(|other| other.sections.contains(&name))
+        {
+            return Err(Fault::Refused(format!(
+                "`{name}` is a key of {}, and this is {}: give each program its own file (-c)",
+                other.program, self.schema.program
+            )));
+        }
+        if !self.path.is_empty() && self.schema.key(name).is_some() {
+            return Err(Fault::Refused(format!(
+                "unknown key `{name}` in `{}`; `{name}` belongs to no section: write it without indentation",
+                self.path
+            )));
+        }
+        let elsewhere = self.schema.keys.iter().filter_map(|key| {
+            let section = key.path.strip_suffix(name)?.strip_suffix('.')?;
+            Some((key.path, section))
+        });
+        let elsewhere: Vec<_> = elsewhere.take(3).collect();
+        if let Some((_, section)) = elsewhere.first() {
+            let paths: Vec<_> = elsewhere.iter().map(|(path, _)| format!("`{path}`")).collect();
+            return Err(Fault::Refused(format!(
+                "unknown key `{name}`{}; did you mean {}? Write it below its section, such as `{section}:`, and indented \
+                 by two spaces",
+                hint(&self.path, None),
+                paths.join(" or "),
+            )));
+        }
         Err(Fault::UnknownKey {
             key: name.into(),
             section: self.path.clone(),
@@ -191,14 +290,19 @@ impl<'de> Visitor<'de> for Section<'_> {
                         path,
                         schema: self.schema,
                         fault: self.fault,
+                        leaves: self.leaves,
                     })?;
                     Value::Mapping(inner)
                 }
-                Entry::Leaf(Form::Text | Form::Secret) => {
-                    map.next_value_seed(Scalar)?.map_or(Value::Null, Value::String)
+                Entry::Leaf(form @ (Form::Text | Form::Secret)) => {
+                    let text = map.next_value_seed(Scalar)?;
+                    text.map_or(Value::Null, |text| Value::String(form.trimmed(&text).to_owned()))
                 }
-                Entry::Leaf(Form::Yaml | Form::Records(_)) => map.next_value()?,
+                Entry::Leaf(Form::Yaml | Form::Records(_)) => unquoted(map.next_value()?),
             };
+            if self.schema.key(&self.path_of(&name)).is_some() {
+                self.leaves.borrow_mut().push(self.path_of(&name));
+            }
             seen.insert(name.clone());
             if !value.is_null() {
                 tree.insert(Value::String(name), value);
@@ -277,9 +381,7 @@ impl<'de> Visitor<'de> for Name<'_> {
             .entry(name)
             .map_err(|fault| self.section.refuse(fault))?;
         if self.seen.contains(name) {
-            return Err(self
-                .section
-                .refuse(Fault::Refused(format!("`{name}` is here for the second time"))));
+            return Err(self.section.refuse(Fault::Twice(self.section.path_of(name))));
         }
         Ok((name.to_owned(), entry))
     }

@@ -46,8 +46,8 @@ pub struct Origins {
     schema: Schema,
     found: BTreeMap<&'static str, (Origin, String)>,
     flags: BTreeMap<&'static str, String>,
-    /// Of the file.
-    pub(super) directory: PathBuf,
+    /// The file that was read.
+    pub(super) file: Option<PathBuf>,
 }
 
 impl Origins {
@@ -56,7 +56,7 @@ impl Origins {
             schema,
             found: BTreeMap::new(),
             flags,
-            directory: PathBuf::new(),
+            file: None,
         }
     }
 
@@ -86,10 +86,17 @@ impl Origins {
             .get(key)
             .map(|flag| format!(", the flag {flag}"))
             .unwrap_or_default();
-        let ways = format!(
-            "set it in the configuration file{flag} or the variable {}",
-            variable(key)
-        );
+        let file = match self.file {
+            Some(_) => "set it in the configuration file",
+            None => {
+                "no configuration file was read; give one with -c PATH or the variable FLUIDITY_CONFIG and set it there, or use"
+            }
+        };
+        let flag = match self.file {
+            Some(_) => flag,
+            None => flag.trim_start_matches(',').to_owned(),
+        };
+        let ways = format!("{file}{flag} or the variable {}", variable(key));
         SettingsError::Missing {
             key: key.into(),
             ways,
@@ -108,9 +115,11 @@ impl Origins {
 
     /// A path as its author means it: relative to the file where the file sets it, else to the working directory.
     pub fn relative(&self, key: &str, path: &Path) -> PathBuf {
-        match self.found.get(key) {
-            Some((Origin::File { .. }, _)) => self.directory.join(path),
-            _ => path.to_owned(),
+        let path = at_home(path);
+        let directory = self.file.as_deref().and_then(Path::parent);
+        match (self.found.get(key), directory) {
+            (Some((Origin::File { .. }, _)), Some(directory)) => directory.join(path),
+            _ => path,
         }
     }
 
@@ -122,6 +131,16 @@ impl Origins {
             None => format!("{}: {}  # default\n", key.path, key.default),
         });
         lines.collect()
+    }
+}
+
+/// A path whose `~/` is the user's home, which no shell has put in its place.
+pub(super) fn at_home(path: &Path) -> PathBuf {
+    let below = path.strip_prefix("~").ok();
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    match below.zip(home) {
+        Some((below, home)) => Path::new(&home).join(below),
+        None => path.to_owned(),
     }
 }
 

@@ -10,9 +10,8 @@ use serde::Deserialize;
 /// Keys with a default need no `Option`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[expect(dead_code, reason = "some fields are only there to be checked")]
 struct Sample {
-    listen: std::net::SocketAddr,
+    listen: crate::listen::Listen,
     #[serde(default)]
     server: Server,
     limits: Limits,
@@ -75,6 +74,11 @@ const fn key(path: &'static str, form: Form, default: &'static str) -> Key {
 }
 
 const SCHEMA: Schema = Schema {
+    program: "sample",
+    other: Some(Other {
+        program: "sampler",
+        sections: &["songs"],
+    }),
     keys: &[
         key("listen", Form::Text, "127.0.0.1:8080"),
         key("server.address", Form::Text, ""),
@@ -305,4 +309,106 @@ fn the_manual_names_every_key_with_its_variable() {
         "{table}"
     );
     assert_eq!(table.lines().count(), SCHEMA.keys.len() + 2);
+}
+
+#[test]
+fn a_value_is_what_its_author_wrote_whatever_is_around_it() {
+    let password = |resolved: Resolved<Sample>| resolved.value.server.password.unwrap().expose().to_owned();
+    for written in [
+        "hunter2",
+        "'hunter2'",
+        "\"hunter2\\r\\n\"",
+        "|\n    hunter2\n",
+        "hunter2  # not a part of it",
+    ] {
+        let text = format!("server:\n  password: {written}\n");
+        assert_eq!(
+            password(resolve(text.as_bytes()).unwrap()),
+            "hunter2",
+            "{written}"
+        );
+    }
+    for scalar in [
+        "12345",
+        "yes",
+        "0x1f",
+        "1e3",
+        "1.50",
+        "true",
+        "a#b",
+        "0o17",
+        "2026-11-28",
+    ] {
+        let text = format!("server:\r\n  password: {scalar}\r\n");
+        assert_eq!(password(resolve(text.as_bytes()).unwrap()), scalar);
+        let variable = [("FLUIDITY_SERVER_PASSWORD", scalar)];
+        assert_eq!(password(env(&variable).resolve().unwrap()), scalar);
+    }
+    for value in ["hunter2\n", "hunter2\r\n", "\u{feff}hunter2"] {
+        let resolved = env(&[("FLUIDITY_SERVER_PASSWORD", value)]).resolve().unwrap();
+        assert_eq!(password(resolved), "hunter2", "{value:?}");
+    }
+    for value in [
+        " 127.0.0.1:1 ",
+        "\"127.0.0.1:1\"",
+        "'127.0.0.1:1'\n",
+        "127.0.0.1:1\r\n",
+    ] {
+        let resolved = env(&[("FLUIDITY_LISTEN", value)]).resolve::<Sample>().unwrap();
+        let listen = resolved.value.listen.on(std::net::Ipv4Addr::LOCALHOST.into());
+        assert_eq!(listen, "127.0.0.1:1".parse().unwrap(), "{value:?}");
+    }
+    for written in ["'77'", "\"77\"", "77"] {
+        let text = format!("limits: {{ clients: {written} }}");
+        assert_eq!(
+            resolve(text.as_bytes()).unwrap().value.limits.clients,
+            77,
+            "{written}"
+        );
+        let resolved = env(&[("FLUIDITY_LIMITS_CLIENTS", written)]).resolve::<Sample>();
+        assert_eq!(resolved.unwrap().value.limits.clients, 77, "{written}");
+    }
+}
+
+#[test]
+fn what_a_secret_may_have_lost_is_warned_of() {
+    let resolved = resolve(b"server:\n  password: hunter2 #x\n").unwrap();
+    assert!(
+        resolved.warnings.len() == 1
+            && resolved.warnings[0].contains(":2:3: server.password ends before the #")
+            && !resolved.warnings[0].contains("hunter2"),
+        "{:?}",
+        resolved.warnings
+    );
+    let resolved = resolve(b"server:\n  password: #hunter2\n").unwrap();
+    assert!(
+        resolved.warnings[0].contains("server.password has no value")
+            && !resolved.warnings[0].contains("hunter2"),
+        "{:?}",
+        resolved.warnings
+    );
+    let resolved = env(&[("FLUIDITY_SERVER_PASSWORD", "\"hunter2\"")])
+        .resolve::<Sample>()
+        .unwrap();
+    assert!(
+        resolved.warnings[0].contains("the quotes around the value of $FLUIDITY_SERVER_PASSWORD"),
+        "{:?}",
+        resolved.warnings
+    );
+}
+
+#[test]
+fn a_path_at_home_is_one_there() {
+    let (_dir, path) = Dir::with(b"server: {address: '~/a.pem'}\n");
+    let origins = Layers::new(SCHEMA)
+        .file(Some(&path))
+        .unwrap()
+        .resolve::<Sample>()
+        .unwrap()
+        .origins;
+    let home = std::env::var("HOME").unwrap();
+    assert_eq!(
+        origins.relative("server.address", Path::new("~/a.pem")),
+        Path::new(&home).join("a.pem")
+    );
 }

@@ -21,11 +21,11 @@ fn a_bad_file_is_refused_with_its_place_and_the_nearest_name() {
         ),
         (
             "# c\n\nlimits:\n  clients: many",
-            "4:12: limits.clients: invalid type: string \"many\", expected u32",
+            "4:12: limits.clients: must be a whole number from 0 to 4294967295, not `many`",
         ),
         (
             "limits:\n  clients: -1",
-            "2:12: limits.clients: invalid value: integer `-1`, expected u32",
+            "2:12: limits.clients: must be a whole number from 0 to 4294967295, not `-1`",
         ),
         (
             "server: 5",
@@ -42,11 +42,11 @@ fn a_bad_file_is_refused_with_its_place_and_the_nearest_name() {
         ),
         (
             "listen: 1.2.3.4:5\n# c\nlisten: 1.2.3.4:6",
-            "3:1: `listen` is here for the second time",
+            "3:1: `listen` is here for the second time (the first is in line 1); keep one of the two",
         ),
         (
             "server: {}\nlimits: {}\nserver: {}",
-            "3:1: `server` is here for the second time",
+            "3:1: `server` is here for the second time (the first is in line 1); keep one of the two",
         ),
         (
             "limits:\n  idle-time: 15",
@@ -58,11 +58,11 @@ fn a_bad_file_is_refused_with_its_place_and_the_nearest_name() {
         ),
         (
             "listen:   localhost",
-            "1:11: listen: invalid socket address syntax",
+            "1:11: listen: `localhost` is no address of this machine; write one with a port, such as 127.0.0.1:8080 (this machine alone) or 0.0.0.0:8080 (every network), or a port alone",
         ),
         (
             "listen: [1, 2]",
-            "1:9: listen: invalid type: sequence, expected a string",
+            "1:9: listen: must be a text, not a list; the [ is not closed, or something in it needs quotes; for a text that begins with [, write listen: '…', in single quotes",
         ),
         (
             "server:\n\taddress: x",
@@ -70,12 +70,9 @@ fn a_bad_file_is_refused_with_its_place_and_the_nearest_name() {
         ),
         (
             "listen: \"127.0.0.1",
-            "1:19: found unexpected end of stream, while scanning a quoted scalar at line 1 column 9",
+            "1:19: found unexpected end of stream, while scanning a quoted scalar at line 1 column 9; the quote is not closed, or something follows it",
         ),
-        (
-            "? [a, b]\n: c",
-            "1:3: invalid type: sequence, expected the name of a key",
-        ),
+        ("? [a, b]\n: c", "1:3: must be the name of a key, not a list"),
     ] {
         assert_eq!(
             resolve(text.as_bytes()).unwrap_err(),
@@ -98,7 +95,7 @@ fn what_is_wrong_inside_a_list_has_its_place_too() {
         ),
         (
             "  - host: x\n    ports: [80, 70000]",
-            "4:17: policy.allow[0].ports[1]: invalid value: integer `70000`, expected u16",
+            "4:17: policy.allow[0].ports[1]: must be a whole number from 0 to 65535, not `70000`",
         ),
         (
             "  - host: a\n  - host: B",
@@ -106,11 +103,11 @@ fn what_is_wrong_inside_a_list_has_its_place_too() {
         ),
         (
             "  - host: a\n    host: b",
-            "3:5: policy.allow[0]: duplicate entry with key \"host\"",
+            "3:5: policy.allow[0]: `host` is here for the second time; keep one of the two",
         ),
         (
             "  - x",
-            "3:5: policy.allow[0]: invalid type: string \"x\", expected struct Rule",
+            "3:5: policy.allow[0]: must be keys and values, such as { key: value }, not `x`",
         ),
     ] {
         let text = format!("policy:\n  allow:\n{rules}");
@@ -126,15 +123,15 @@ fn what_is_wrong_inside_a_list_has_its_place_too() {
 fn a_file_that_is_no_text_is_refused_where_it_stops_being_one() {
     assert_eq!(
         resolve(b"# fine\nab\xff").unwrap_err(),
-        "sample.yaml:2:3: the file is not UTF-8 text"
+        "sample.yaml:2:3: the file is not UTF-8 text; save it as UTF-8"
     );
     assert_eq!(
         resolve(b"\xff\xfel\0i\0").unwrap_err(),
-        "sample.yaml:1:1: the file is not UTF-8 text"
+        "sample.yaml:1:1: the file is UTF-16 text; save it as UTF-8 (Notepad: Encoding; PowerShell: -Encoding utf8)"
     );
     assert_eq!(
         resolve(b"listen: 1.2.3.4:5\n---\nlisten: 1.2.3.4:5").unwrap_err(),
-        "sample.yaml:1:1: deserializing from YAML containing more than one document is not supported"
+        "sample.yaml:1:1: the file has several documents, divided by lines of `---`; keep one"
     );
 }
 
@@ -161,7 +158,7 @@ fn a_bad_variable_or_flag_is_named() {
         (
             "FLUIDITY_LIMITS_CLIENTS",
             "many",
-            "limits.clients: invalid type: string \"many\", expected u32",
+            "limits.clients: must be a whole number from 0 to 4294967295, not `many`",
         ),
         (
             "FLUIDITY_LIMITS_CLIENTS",
@@ -182,15 +179,13 @@ fn a_bad_variable_or_flag_is_named() {
         let error = env(&[(name, value)]).resolve::<Sample>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("${name}: {expected}")), "{error}");
     }
-    for value in ["here", ""] {
+    for (value, said) in [("here", "`here` is no address"), ("", "the address is empty")] {
         let error = Layers::new(SCHEMA)
             .flag("listen", "--listen", Some(value.into()))
             .resolve::<Sample>()
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "--listen: listen: invalid socket address syntax"
-        );
+            .unwrap_err()
+            .to_string();
+        assert!(error.starts_with(&format!("--listen: listen: {said}")), "{error}");
     }
 }
 
@@ -300,4 +295,69 @@ fn a_daemon_can_ask_for_more_and_name_the_place() {
         origins.missing("server.address").to_string(),
         "`server.address` is not set: set it in the configuration file, the flag --server or the variable FLUIDITY_SERVER_ADDRESS"
     );
+}
+
+#[test]
+fn a_key_in_the_wrong_place_or_file_is_told_its_place() {
+    for (text, expected) in [
+        (
+            "server:\naddress: x",
+            "2:1: unknown key `address`; did you mean `server.address`? Write it below its section, such as `server:`, and \
+             indented by two spaces",
+        ),
+        (
+            "limits:\n  address: x",
+            "2:3: unknown key `address` in `limits`; did you mean `server.address`?",
+        ),
+        (
+            "server:\n  address: x\n  listen: 1.2.3.4:5",
+            "3:3: unknown key `listen` in `server`; `listen` belongs to no section",
+        ),
+        (
+            "songs: []",
+            "1:1: `songs` is a key of sampler, and this is sample: give each program its own file (-c)",
+        ),
+        ("server:\n  address: x\n   password: y", "3:"),
+        ("server:\n    address: x\n  password: y", "3:"),
+    ] {
+        let said = resolve(text.as_bytes()).unwrap_err();
+        assert!(
+            said.starts_with(&format!("sample.yaml:{expected}")),
+            "{text}: {said}"
+        );
+        if expected == "3:" {
+            assert!(said.contains("this line is indented by"), "{text}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_needs_quotes_is_told_how_it_is_written() {
+    for value in [
+        "@hunter2",
+        "*hunter2",
+        "&hunter2",
+        "!hunter2",
+        "%hunter2",
+        "`hunter2",
+        "hunter2: x",
+        "|hunter2",
+        "{hunter2",
+        "[hunter2",
+        "]hunter2",
+        "\"hunter2\\d\"",
+        "'hunt'er2'",
+        "~",
+        "null",
+        "Null",
+    ] {
+        let said = resolve(format!("server:\n  password: {value}\n").as_bytes());
+        let said = said.map(|found| found.value.server.password.map(|found| found.expose().to_owned()));
+        let said = said.expect_err(value);
+        assert!(
+            said.contains("password: '") && !said.contains("hunter2"),
+            "{value}: {said}"
+        );
+        assert!(said.starts_with("sample.yaml:"), "{value}: {said}");
+    }
 }
