@@ -257,8 +257,8 @@ sample_configs() {
     target=$(target_dir)
     for file in docs/samples/*.yaml; do
         case $(basename "$file") in
-            agent*) "$target/debug/fluidity" config check -c "$file" ;;
-            server*) "$target/debug/fluidity-server" config check -c "$file" ;;
+            agent*) "$target/debug/fluidity" config check --offline -c "$file" ;;
+            server*) "$target/debug/fluidity-server" config check --offline -c "$file" ;;
             *) fail "$file: a sample's name starts with agent or server" ;;
         esac
         checked=$((checked + 1))
