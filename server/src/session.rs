@@ -129,6 +129,7 @@ impl Session {
             counters: self.services.metrics.moved().clone(),
             tap: NoTap,
             reset: ResetCode::UpstreamReset,
+            discard: MOST_DISCARDED,
         };
         let summary = relay(upstream, Bytes::new(), halves, options).await;
         // Seen from here, the tunnel is where bytes for the target come from.
@@ -223,3 +224,5 @@ fn millis(duration: Duration) -> u64 {
 
 /// How long an answer may take to go out, and a refusal to arrive.
 const GRACE: Duration = Duration::from_secs(5);
+/// Bytes of a target that are read for nothing when its client has gone.
+const MOST_DISCARDED: u64 = 1024 * 1024;

@@ -4,26 +4,33 @@
 //! TCP reset -> what was read is delivered, then the far socket is reset too; a cut stream -> TCP reset
 //! (SO_LINGER 0). A cut never looks like an end. The bytes read from TCP are handed to QUIC, and QUIC's to TCP,
 //! without a copy; an idle session holds no buffer. Last stop on the byte's way, on both sides.
+//!
+//! A direction that fails does not take the other one's bytes along ([`rest`]): what a socket received before its reset
+//! is still read and delivered, and so is what the peer sent before it stopped the stream.
 
 mod end;
+mod moved;
+mod rest;
 
 pub use end::RelayEnd;
+pub use moved::RelayCounters;
 
 use crate::buffer::{BUFFERS, LARGE, ReadBuffer};
 use crate::code::ResetCode;
 use crate::link::{OpenStreamError, Opening, answer};
 use crate::stream::{SessionRecv, SessionSend, StreamCut};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use moved::{Moved, idle};
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// How a relay behaves and what it reports to.
@@ -39,15 +46,9 @@ pub struct RelayOptions<T> {
     pub tap: T,
     /// What the peer is told when the TCP socket fails: who it belongs to.
     pub reset: ResetCode,
-}
-
-/// Bytes moved by one session or by all of them.
-#[derive(Debug, Default)]
-pub struct RelayCounters {
-    /// From the TCP socket into the tunnel.
-    pub outward: AtomicU64,
-    /// From the tunnel to the TCP socket.
-    pub inward: AtomicU64,
+    /// When the peer takes no more: the largest number of bytes that are read from the TCP socket and dropped while its
+    /// owner still gets what the peer had sent. A sender that is not read may never come to reading.
+    pub discard: u64,
 }
 
 /// What a relay did.
@@ -129,6 +130,7 @@ pub async fn relay<T: Tap>(
         counters,
         tap,
         reset,
+        discard,
     } = options;
     let RelaySession {
         mut send,
@@ -146,14 +148,19 @@ pub async fn relay<T: Tap>(
         all_written: true,
     };
     let end = {
-        let mut outward = pin!(outward(&tcp, early, &mut send, &moved));
-        let answered = AtomicBool::new(unanswered.is_none());
+        let socket = Socket {
+            tcp: &tcp,
+            error_taken: AtomicBool::new(false),
+        };
+        let mut outward = pin!(outward(&socket, early, &mut send, &moved));
+        let (inlet, outlet, tap) = (&mut recv, &socket, &mut tapped);
         let mut inward = pin!(async {
-            if let Some(until) = unanswered {
-                reached(&mut recv, until).await?;
-                answered.store(true, Ordering::Relaxed);
+            if let Some(until) = unanswered
+                && let Err(end) = reached(inlet, until).await
+            {
+                return Err((end, inlet));
             }
-            inward(&tcp, &mut recv, &mut tapped, &moved).await
+            inward(outlet, inlet, tap, &moved).await
         });
         let mut idle = pin!(idle(&moved, idle_timeout));
         let (mut outward_open, mut inward_open) = (true, true);
@@ -164,16 +171,19 @@ pub async fn relay<T: Tap>(
             tokio::select! {
                 ended = &mut outward, if outward_open => match ended {
                     Ok(()) => outward_open = false,
-                    // A server that refuses stops the stream, and says why.
-                    Err(stopped @ RelayEnd::PeerReset(_)) if !answered.load(Ordering::Relaxed) => {
-                        let said = timeout(REASON, inward).await;
-                        break said.ok().and_then(Result::err).unwrap_or(stopped);
+                    Err(stopped @ RelayEnd::PeerReset(_)) => {
+                        let delivery = rest::Delivery { tcp: &tcp, moved: &moved, discard, stopped };
+                        let inward = inward_open.then_some(inward);
+                        break rest::unless(&cancel, idle, delivery.run(inward)).await;
                     }
                     Err(end) => break end,
                 },
                 ended = &mut inward, if inward_open => match ended {
                     Ok(()) => inward_open = false,
-                    Err(end) => break end,
+                    Err((RelayEnd::TcpReset, recv)) if outward_open => {
+                        break rest::unless(&cancel, idle, rest::hear_out(outward, recv)).await;
+                    }
+                    Err((end, _)) => break end,
                 },
                 // Nobody reads the socket any more: its failure has to be watched for.
                 () = failed(&tcp), if !outward_open => break RelayEnd::TcpReset,
@@ -209,11 +219,15 @@ pub async fn relay<T: Tap>(
             };
             send.reset(code);
             recv.stop(code);
-            if tapped.all_written
-                && let Some(words) = tapped.tap.last_words(end)
-            {
-                // A client that does not take them in time gets the reset instead.
-                let _ = timeout(GRACE, say(&tcp, &words)).await;
+            if tapped.all_written {
+                match tapped.tap.last_words(end) {
+                    // A client that does not take them in time gets the reset instead.
+                    Some(words) => drop(timeout(GRACE, say(&tcp, &words)).await),
+                    None if rest::is_socket_lost(end) && moved.own.inward.load(Ordering::Relaxed) > 0 => {
+                        rest::flush(tcp, discard, &cancel).await;
+                    }
+                    None => {}
+                }
             }
         }
     }
@@ -231,34 +245,31 @@ pub fn linger_zero(tcp: &TcpStream, reset: bool) {
     let _ = SockRef::from(tcp).set_linger(linger);
 }
 
-struct Moved<'a> {
-    total: &'a RelayCounters,
-    own: RelayCounters,
+/// The TCP socket, as both directions see it.
+struct Socket<'a> {
+    tcp: &'a TcpStream,
+    /// A write was told of the socket's reset. The kernel reports a reset once: the read that follows sees an end of file.
+    error_taken: AtomicBool,
 }
 
-impl Moved<'_> {
-    fn outward(&self, bytes: u64) {
-        self.total.outward.fetch_add(bytes, Ordering::Relaxed);
-        self.own.outward.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn inward(&self, bytes: u64) {
-        self.total.inward.fetch_add(bytes, Ordering::Relaxed);
-        self.own.inward.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn sum(&self) -> u64 {
-        self.own.outward.load(Ordering::Relaxed) + self.own.inward.load(Ordering::Relaxed)
+impl Socket<'_> {
+    /// Notes why a write failed. `BrokenPipe` takes nothing away: there the end of file came before the reset.
+    fn write_failed(&self, error: &io::Error) -> RelayEnd {
+        if error.kind() != io::ErrorKind::BrokenPipe {
+            self.error_taken.store(true, Ordering::Relaxed);
+        }
+        RelayEnd::TcpReset
     }
 }
 
 /// TCP -> stream. `Ok` is the socket's end of file, finished on the stream.
 async fn outward(
-    tcp: &TcpStream,
+    socket: &Socket<'_>,
     early: Bytes,
     send: &mut SessionSend,
     moved: &Moved<'_>,
 ) -> Result<(), RelayEnd> {
+    let tcp = socket.tcp;
     let mut stopped = pin!(send.stopped());
     if !early.is_empty() {
         let size = length(early.len());
@@ -272,7 +283,8 @@ async fn outward(
             0 => tokio::select! {
                 credit = send.credit() => credit,
                 cut = &mut stopped => return Err(end_of(cut)),
-                () = failed(tcp) => return Err(RelayEnd::TcpReset),
+                // What it received before can still be delivered, if the peer comes to taking it.
+                () = async { failed(tcp).await; sleep(GRACE).await } => return Err(RelayEnd::TcpReset),
             },
             credit => credit,
         };
@@ -282,6 +294,7 @@ async fn outward(
             .min(size)
             .min(bytes.capacity());
         match try_read(tcp, bytes, room) {
+            Ok(0) if socket.error_taken.load(Ordering::Relaxed) => return Err(RelayEnd::TcpReset),
             Ok(0) => {
                 send.finish();
                 return Ok(());
@@ -327,35 +340,42 @@ async fn reached(recv: &mut SessionRecv, until: Instant) -> Result<(), RelayEnd>
         })
 }
 
-/// Stream -> TCP. `Ok` is the peer's own end, passed on as a shutdown.
-async fn inward<T: Tap>(
-    tcp: &TcpStream,
-    recv: &mut SessionRecv,
+/// Stream -> TCP. `Ok` is the peer's own end, passed on as a shutdown. What fails gives the stream back.
+async fn inward<'a, T: Tap>(
+    socket: &Socket<'_>,
+    recv: &'a mut SessionRecv,
     tapped: &mut Tapped<T>,
     moved: &Moved<'_>,
-) -> Result<(), RelayEnd> {
+) -> Result<(), (RelayEnd, &'a mut SessionRecv)> {
     let mut chunks: [Bytes; CHUNKS] = [const { Bytes::new() }; CHUNKS];
     loop {
-        let Some(count) = recv.read(&mut chunks).await.map_err(end_of)? else {
-            // Fails only on a socket that is gone: the other direction learns it by itself.
-            let _ = SockRef::from(tcp).shutdown(Shutdown::Write);
-            return Ok(());
+        let count = match recv.read(&mut chunks).await {
+            Ok(Some(count)) => count,
+            Ok(None) => {
+                // Fails only on a socket that is gone: the other direction learns it by itself.
+                let _ = SockRef::from(socket.tcp).shutdown(Shutdown::Write);
+                return Ok(());
+            }
+            Err(cut) => return Err((end_of(cut), recv)),
         };
         let chunks = chunks.get_mut(..count).unwrap_or_default();
         tapped.tap.pass(chunks);
         tapped.all_written = false;
-        write_all(tcp, chunks, recv, moved).await?;
+        if let Err(end) = write_all(socket, chunks, recv, moved).await {
+            return Err((end, recv));
+        }
         tapped.all_written = true;
     }
 }
 
 /// Writes chunks in as few calls as they take, and drops each as soon as the kernel has it.
 async fn write_all(
-    tcp: &TcpStream,
+    socket: &Socket<'_>,
     chunks: &mut [Bytes],
     recv: &mut SessionRecv,
     moved: &Moved<'_>,
 ) -> Result<(), RelayEnd> {
+    let tcp = socket.tcp;
     let mut rest = chunks;
     while !rest.is_empty() {
         let written = {
@@ -377,7 +397,7 @@ async fn write_all(
                 cut = recv.cut() => return Err(end_of(cut)),
             },
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return Err(RelayEnd::TcpReset),
+            Err(error) => return Err(socket.write_failed(&error)),
         }
     }
     Ok(())
@@ -407,20 +427,6 @@ fn try_read(tcp: &TcpStream, buffer: &mut BytesMut, room: usize) -> io::Result<u
 async fn failed(tcp: &TcpStream) {
     // An error of the reactor itself is a failure all the same.
     let _ = tcp.ready(Interest::ERROR).await;
-}
-
-/// Completes when no byte moved for `limit`. Looks at counters now and then: nothing on the hot path.
-async fn idle(moved: &Moved<'_>, limit: Duration) {
-    let mut seen = moved.sum();
-    let mut since = Instant::now();
-    while since.elapsed() < limit {
-        sleep_until((since + limit).min(Instant::now() + limit / 4)).await;
-        let sum = moved.sum();
-        if sum != seen {
-            seen = sum;
-            since = Instant::now();
-        }
-    }
 }
 
 /// Writes the last words, then closes in order.
@@ -456,5 +462,3 @@ const SMALLEST_READ: usize = 4 * 1024;
 const CHUNKS: usize = 32;
 /// How long an end waits for the peer to have taken what was sent.
 const GRACE: Duration = Duration::from_secs(10);
-/// How long the reason may take that follows when a server stops a session it was only asked for.
-const REASON: Duration = Duration::from_secs(1);

@@ -13,7 +13,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
 /// What happens to a client's socket once hyper lets go of it.
 #[derive(Debug)]
@@ -43,7 +42,8 @@ impl Handover {
             return;
         };
         let (mut tcp, early) = take_over(parts, self.early);
-        if !write_first(&mut tcp, &self.first, idle_timeout).await {
+        if let Err(end) = write_first(&mut tcp, &self.first, &cancel).await {
+            self.record.end(0, 0, end);
             return;
         }
         let options = RelayOptions {
@@ -52,6 +52,7 @@ impl Handover {
             counters: self.record.totals().clone(),
             tap: self.frames.map_or(ClientTap::Bytes(NoTap), ClientTap::Frames),
             reset: ResetCode::ClientReset,
+            discard: MOST_DISCARDED,
         };
         let RelaySummary { outward, inward, end } = relay(tcp, early, self.session, options).await;
         // One that was kept brings bytes or an end: what else there is may be the target's doing.
@@ -98,14 +99,19 @@ impl Tap for ClientTap {
     }
 }
 
-async fn write_first(tcp: &mut TcpStream, first: &[u8], limit: Duration) -> bool {
-    match timeout(limit, tcp.write_all(first)).await {
-        Ok(Ok(())) => true,
-        Ok(Err(error)) => {
-            debug!(%error, "the client went away");
-            false
-        }
-        Err(_) => false,
+/// Writes what came along with the answer. What fails says how the session ends; the socket is reset then.
+async fn write_first(
+    tcp: &mut TcpStream,
+    first: &[u8],
+    cancel: &CancellationToken,
+) -> Result<(), &'static str> {
+    tokio::select! {
+        written = timeout(FIRST_WRITE_TIMEOUT, tcp.write_all(first)) => match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(name(RelayEnd::TcpReset)),
+            Err(_) => Err(name(RelayEnd::IdleTimeout)),
+        },
+        () = cancel.cancelled() => Err(name(RelayEnd::Cancelled)),
     }
 }
 
@@ -113,5 +119,34 @@ fn name(end: RelayEnd) -> &'static str {
     match end {
         RelayEnd::TcpReset => "client-reset",
         end => end.name(),
+    }
+}
+
+/// How long a client may take to read the first bytes after an upgrade. They are few.
+const FIRST_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of an upload that its target does not want: the client may read the answer only behind them.
+const MOST_DISCARDED: u64 = 256 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn regression_first_bytes_that_a_client_does_not_take_do_not_outlive_the_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let cancel = CancellationToken::new();
+        let first = vec![0; 16 * 1024 * 1024];
+        let write = write_first(&mut tcp, &first, &cancel);
+        let cut = async {
+            tokio::task::yield_now().await;
+            cancel.cancel();
+        };
+        let both = async { tokio::join!(write, cut).0 };
+        let written = timeout(Duration::from_secs(10), both).await.expect("in time");
+        assert_eq!(written, Err("cancelled"));
+        drop(client);
     }
 }

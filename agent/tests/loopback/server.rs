@@ -139,6 +139,7 @@ async fn session(mut incoming: Incoming, dials: Arc<AtomicUsize>) {
         counters: Arc::default(),
         tap: NoTap,
         reset: ResetCode::UpstreamReset,
+        discard: 64 * 1024 * 1024,
     };
     relay(tcp, bytes::Bytes::new(), session, options).await;
 }

@@ -149,6 +149,7 @@ fn options() -> RelayOptions<NoTap> {
         counters: Arc::default(),
         tap: NoTap,
         reset: ResetCode::UpstreamReset,
+        discard: 64 * 1024 * 1024,
     }
 }
 

@@ -172,10 +172,15 @@ impl SessionRecv {
     }
 
     /// Reads until the peer cuts the stream, and keeps nothing; pending for ever where it ends instead. Cancel safe.
+    ///
+    /// The peer may go on sending for a while: whoever writes there may read only when it has written everything.
     pub(crate) async fn discard(&mut self) -> StreamCut {
         let mut chunks = [const { Bytes::new() }; 8];
+        let most = self.received.saturating_add(MOST_DISCARDED);
         loop {
+            let before = self.received;
             match self.read(&mut chunks).await {
+                Ok(Some(_)) if self.received <= most => self.delivered(self.received - before),
                 Ok(Some(_)) => {}
                 Ok(None) => std::future::pending().await,
                 Err(cut) => return cut,
@@ -199,5 +204,7 @@ impl Drop for SessionRecv {
     }
 }
 
+/// Bytes that a peer may send although nobody wants them.
+const MOST_DISCARDED: u64 = 16 * 1024 * 1024;
 /// Chunks that are taken ahead of their reader at once.
 const AT_ONCE: usize = 32;

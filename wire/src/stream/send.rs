@@ -162,9 +162,11 @@ impl SessionSend {
     /// Cuts the stream after its bytes: the peer delivers what was written, then resets its socket.
     ///
     /// Waits up to `grace` for the peer to have done so, then resets. Stop the other half only after that: a peer that
-    /// is told to stop cuts the session. Cancelled, it delivers no more and leaves the reset to the caller.
+    /// is told to stop cuts the session. Cancelled, it delivers no more and leaves the reset to the caller. After
+    /// [`finish`](Self::finish) there is nothing to cut: then it waits until the peer has every byte.
     pub async fn abort(&mut self, code: ResetCode, grace: Duration) {
         if self.ended {
+            self.acknowledged(grace).await;
             return;
         }
         self.state.outbox.push(Control::Abort {

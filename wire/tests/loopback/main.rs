@@ -9,4 +9,5 @@ mod credit;
 mod link;
 mod relay;
 mod relay_cuts;
+mod relay_early;
 mod stream;

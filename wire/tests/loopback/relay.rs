@@ -90,6 +90,7 @@ impl Chain {
             counters: counters.clone(),
             tap: plan.tap,
             reset: ResetCode::ClientReset,
+            discard: DISCARD,
         };
         let task = tokio::spawn(relay(accepted, plan.early, agent, options));
         let agent = Side {
@@ -104,6 +105,7 @@ impl Chain {
             counters: counters.clone(),
             tap: NoTap,
             reset: ResetCode::UpstreamReset,
+            discard: DISCARD,
         };
         let task = tokio::spawn(relay(dialled, Bytes::new(), server, options));
         let server = Side {
@@ -134,7 +136,7 @@ async fn pass_word(from: &mut TcpStream, to: &mut TcpStream) {
     assert_eq!(&word, b"hello");
 }
 
-async fn sockets(small: bool) -> (TcpStream, TcpStream) {
+pub(crate) async fn sockets(small: bool) -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     if small {
         SockRef::from(&listener).set_recv_buffer_size(4096).unwrap();
@@ -167,6 +169,7 @@ pub(crate) fn reset(tcp: TcpStream) {
     drop(tcp);
 }
 
+const DISCARD: u64 = 64 * 1024 * 1024;
 pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 
 #[tokio::test]
