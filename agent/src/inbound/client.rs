@@ -30,7 +30,7 @@ pub(super) struct ClientIo {
     buffer: BytesMut,
     /// A head on its way to hyper.
     passing: Bytes,
-    /// A 1xx on its way to the client.
+    /// 1xx answers on their way to the client: at most what the exchange lets wait, taken when this is empty.
     informing: BytesMut,
     stage: Stage,
     /// For the head, the pause before it, or the linger at the end.
@@ -274,9 +274,8 @@ impl ClientIo {
     }
 
     fn poll_before_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.informing.is_empty() {
-            self.informing = self.exchange.before_write();
-        }
+        ready!(self.poll_inform(context))?;
+        self.informing = self.exchange.before_write();
         self.poll_inform(context)
     }
 
@@ -336,8 +335,9 @@ impl AsyncWrite for ClientIo {
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let informational = this.exchange.at_boundary(context);
-        this.informing.unsplit(informational);
+        // What the client does not take stays where its size has a limit.
+        ready!(this.poll_inform(context))?;
+        this.informing = this.exchange.at_boundary(context);
         ready!(this.poll_inform(context))?;
         this.read_ahead(context)?;
         Poll::Ready(Ok(()))
