@@ -14,6 +14,7 @@ mod frames;
 mod framing;
 mod head;
 mod headers;
+mod login;
 mod pool;
 mod relay;
 mod reply;
@@ -36,6 +37,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use login::OwnSessions;
 use pool::Pool;
 use reply::Refusal;
 use std::convert::Infallible;
@@ -80,6 +82,7 @@ struct Proxy {
 struct Service {
     proxy: Arc<Proxy>,
     exchange: SharedExchange,
+    own: Arc<OwnSessions>,
 }
 
 type Request = http::Request<Incoming>;
@@ -201,6 +204,7 @@ impl Client {
         let service = Service {
             proxy: proxy.clone(),
             exchange: exchange.clone(),
+            own: Arc::default(),
         };
         let connection = http1::Builder::new()
             .half_close(true)

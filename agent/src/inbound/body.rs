@@ -1,6 +1,7 @@
 //! The bodies that pass, frame by frame, never buffered whole: uploads to an origin, downloads to a client.
 
 use super::exchange::SharedExchange;
+use super::login::OwnSessions;
 use super::pool::Pool;
 use super::upstream::{Upstream, idle};
 use bytes::Bytes;
@@ -68,8 +69,8 @@ impl Body for Upload {
         };
         // To read is to say 100 Continue to the client: only the origin may.
         ready!(this.exchange.poll_body(context));
-        let frame = ready!(Pin::new(inner).poll_frame(context));
-        if frame.is_none() {
+        let frame = ready!(Pin::new(&mut *inner).poll_frame(context));
+        if frame.is_none() || inner.is_end_stream() {
             this.done.store(true, Ordering::Relaxed);
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
@@ -147,8 +148,8 @@ impl Body for ReplyBody {
     }
 }
 
-/// An origin's body on its way to the client. When both bodies are through, the session goes to the pool; dropped
-/// before, it is cut.
+/// An origin's body on its way to the client. When both bodies are through, the session waits for another exchange;
+/// dropped before, it is cut.
 pub(super) struct Download {
     inner: Incoming,
     ended: bool,
@@ -165,6 +166,8 @@ pub(super) struct Source {
     pub(super) uploaded: Arc<AtomicBool>,
     /// Where the session may wait.
     pub(super) pool: Arc<Pool>,
+    /// Where it waits if it belongs to the client's connection.
+    pub(super) own: Arc<OwnSessions>,
     /// For whom.
     pub(super) target: Target,
 }
@@ -202,10 +205,15 @@ impl Drop for Download {
         let whole = self.ended || self.inner.is_end_stream();
         if let Some(source) = self.source.take()
             && whole
-            && source.uploaded.load(Ordering::Relaxed)
+            && source.upstream.is_fit()
         {
-            source.upstream.rest();
-            source.pool.put(source.target, source.upstream);
+            if source.upstream.is_bound() {
+                // An origin may ask for the login before it has read the whole request. The rest goes on.
+                source.own.put(source.target, source.upstream);
+            } else if source.uploaded.load(Ordering::Relaxed) {
+                source.upstream.rest();
+                source.pool.put(source.target, source.upstream);
+            }
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Plain HTTP requests: rewritten for the origin (RFC 9110 §7.6), sent over a session, the answer streamed back.
 //!
 //! A request may go over a session that was used before only where it can be repeated: idempotent, without a body.
-//! If the origin has hung up meanwhile, it is repeated once, on a fresh session.
+//! If the origin has hung up meanwhile, it is repeated once, on a fresh session. A session that the client has logged in
+//! ([`super::login`]) takes each of its requests: the login counts nowhere else.
 
 use super::Admitted;
 use super::Service;
@@ -9,8 +10,9 @@ use super::body::{Download, ReplyBody, Source, Upload};
 use super::exchange::SharedExchange;
 use super::head::{Head, Origin};
 use super::headers;
+use super::login;
 use super::reply::{OriginError, Refusal};
-use super::upstream::{ExchangeError, Upstream};
+use super::upstream::{ExchangeError, Meter, Upstream};
 use bytes::Bytes;
 use fluidity_wire::{Kind, Open};
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, MAX_FORWARDS};
@@ -18,7 +20,8 @@ use http::{Method, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 /// An answer's head, and what its body will come over.
@@ -53,27 +56,41 @@ impl Service {
         let outgoing = Outgoing::new(parts, fields, &origin);
         let upload = Upload::new(body, self.exchange.clone());
         let repeatable = http_body::Body::is_end_stream(&upload) && outgoing.method.is_idempotent();
-        if repeatable
-            && self.proxy.tunnel.is_connected()
-            && let Some(upstream) = self.proxy.pool.take(&origin.target).await
-        {
-            let again = Upload::none(self.exchange.clone());
-            match self.exchange_over(upstream, outgoing.request(again), &head).await {
+        let mut request = outgoing.request(upload);
+        if let Some(upstream) = self.waiting(&origin, &outgoing, repeatable).await {
+            match self.exchange_over(upstream, request, &head).await {
+                // An answer to nobody, sent before the request came (RFC 9110 §15.5.9).
+                Ok(exchanged) if repeatable && exchanged.answer.status() == StatusCode::REQUEST_TIMEOUT => {
+                    request = outgoing.request(Upload::none(self.exchange.clone()));
+                }
                 Ok(exchanged) => return Ok(self.stream(exchanged, origin)),
-                Err(error) if error.unanswered => {
-                    debug!("the origin had hung up; once more on a fresh session")
+                Err(ExchangeError {
+                    unsent: Some(unsent), ..
+                }) => request = *unsent,
+                Err(error) if error.unanswered && repeatable => {
+                    request = outgoing.request(Upload::none(self.exchange.clone()));
                 }
                 Err(error) => return Err(error.error.into()),
             }
+            debug!("the origin had hung up; once more on a fresh session");
         }
         let open = Open::new(Kind::Http, origin.target.clone());
         let session = self.proxy.tunnel.open(open, span).await?;
         let upstream =
             Upstream::start(session, self.proxy.origins, &self.proxy.tasks, &self.proxy.now).await?;
-        let exchanged = self
-            .exchange_over(upstream, outgoing.request(upload), &head)
-            .await;
+        let exchanged = self.exchange_over(upstream, request, &head).await;
         Ok(self.stream(exchanged.map_err(|error| error.error)?, origin))
+    }
+
+    /// A session that was used before, for this request.
+    async fn waiting(&self, origin: &Origin, outgoing: &Outgoing, repeatable: bool) -> Option<Upstream> {
+        if let Some(own) = self.own.take(&origin.target).await {
+            return Some(own);
+        }
+        if !repeatable || login::in_request(&outgoing.fields) || !self.proxy.tunnel.is_connected() {
+            return None;
+        }
+        self.proxy.pool.take(&origin.target).await
     }
 
     /// Sends a request, passing on 1xx answers as they come.
@@ -84,15 +101,33 @@ impl Service {
         head: &Head,
     ) -> Result<Exchanged, ExchangeError> {
         let uploaded = request.body().uploaded();
+        if login::in_request(request.headers()) {
+            upstream.bind();
+        }
+        let flooded = CancellationToken::new();
         let passing = Passing {
             exchange: self.exchange.clone(),
             expects_continue: head.expects_continue,
             modern: head.modern,
+            count: AtomicU32::new(0),
+            meter: upstream.meter().clone(),
+            flooded: flooded.clone(),
         };
         hyper::ext::on_informational(&mut request, move |answer| {
             passing.pass(answer.status(), answer.headers())
         });
-        let answer = upstream.send(request, self.proxy.origins).await?;
+        let answer = tokio::select! {
+            biased;
+            () = flooded.cancelled() => Err(ExchangeError {
+                error: OriginError::TooManyInterim,
+                unanswered: false,
+                unsent: None,
+            }),
+            answer = upstream.send(request, self.proxy.origins) => answer,
+        }?;
+        if login::in_answer(answer.headers()) {
+            upstream.bind();
+        }
         Ok(Exchanged {
             answer,
             upstream,
@@ -107,11 +142,15 @@ impl Service {
             return Refusal::from(OriginError::Upgraded).response();
         }
         headers::for_client(&mut parts.headers);
+        if exchanged.upstream.is_bound() && parts.status == StatusCode::UNAUTHORIZED {
+            headers::say_login_lasts(&mut parts.headers);
+        }
         parts.version = Version::HTTP_11;
         let source = Source {
             upstream: exchanged.upstream,
             uploaded: exchanged.uploaded,
             pool: self.proxy.pool.clone(),
+            own: self.own.clone(),
             target: origin.target,
         };
         let download = Download::new(body, source, self.proxy.origins.idle);
@@ -147,10 +186,18 @@ struct Passing {
     exchange: SharedExchange,
     expects_continue: bool,
     modern: bool,
+    count: AtomicU32,
+    meter: Arc<Meter>,
+    flooded: CancellationToken,
 }
 
 impl Passing {
     fn pass(&self, status: StatusCode, fields: &HeaderMap) {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= MAX_INTERIM {
+            self.meter.refuse();
+            self.flooded.cancel();
+            return;
+        }
         if status == StatusCode::CONTINUE && self.expects_continue {
             // hyper says it to the client once the body is read.
             self.exchange.body_may_flow();
@@ -205,3 +252,6 @@ fn count_down(method: &Method, fields: &mut HeaderMap, origin: &Origin) -> Optio
         .insert(CONTENT_TYPE, HeaderValue::from_static("message/http"));
     Some(answer)
 }
+
+/// Interim answers of one exchange: RFC 9110 §15.2 names no limit, and an origin could send them for ever.
+const MAX_INTERIM: u32 = 64;

@@ -72,6 +72,14 @@ pub(super) fn for_upgraded(from_origin: &mut HeaderMap) {
     ask_for_websocket(from_origin);
 }
 
+/// Tells the client that a login for the connection reaches the origin and lasts (RFC 4559 §6): some log in only then.
+pub(super) fn say_login_lasts(fields: &mut HeaderMap) {
+    fields.insert(
+        HeaderName::from_static("proxy-support"),
+        HeaderValue::from_static("Session-Based-Authentication"),
+    );
+}
+
 /// Whether an answer agrees to speak WebSocket.
 pub(super) fn grants_websocket(from_origin: &HeaderMap) -> bool {
     from_origin

@@ -1,7 +1,9 @@
 //! Sessions to origins that wait for another request, so that it needs no new dial.
 //!
-//! Bounded in number and age. Only requests that can be repeated use one (`forward`): an origin may hang up at any
-//! moment. Emptied when the tunnel is anything but connected: an idle session must not keep a stopping server up.
+//! Bounded in number and age. Any client may get one, so none is here that a client has logged in (`login`), whose
+//! exchange was not whole in both directions, or whose origin reads no more. Bytes that arrive while a session waits are
+//! an answer to nobody: hyper reads on, and closes it. Only requests that can be repeated use one (`forward`): an origin
+//! may hang up at any moment. Emptied when the tunnel is anything but connected: an idle session must not keep a stopping server up.
 
 use super::upstream::Upstream;
 use crate::lifecycle::Demand;
@@ -52,7 +54,7 @@ impl Pool {
                 self.demand.parked(waiting.count);
                 popped
             };
-            if upstream.is_usable().await {
+            if upstream.is_usable(MOMENT).await {
                 return Some(upstream);
             }
         }
@@ -125,6 +127,8 @@ impl Waiting {
     }
 }
 
+/// For hyper to notice that an exchange is over.
+const MOMENT: Duration = Duration::from_millis(20);
 /// Sessions that wait, at the most.
 const MOST: usize = 256;
 const MOST_PER_TARGET: usize = 64;

@@ -46,6 +46,8 @@ pub(super) enum OriginError {
     Upload,
     #[error("the origin switched to another protocol unasked")]
     Upgraded,
+    #[error("the origin sent too many interim (1xx) answers")]
+    TooManyInterim,
 }
 
 /// What a refusal comes down to.
@@ -266,6 +268,7 @@ fn origin(error: OriginError) -> Verdict {
             "http_request_error",
             "Check the client: the origin got a part of the request, and then a reset.",
         ),
+        OriginError::TooManyInterim => gateway("http_protocol_error", "Is it the service that you mean?"),
         OriginError::Upgraded => gateway("http_upgrade_failed", "Is it the service that you mean?"),
         OriginError::Idle => Verdict::new(
             StatusCode::GATEWAY_TIMEOUT,

@@ -30,6 +30,7 @@ pub(super) struct Upstream {
     sender: SendRequest<Upload>,
     meter: Arc<Meter>,
     cut: CancellationToken,
+    bound: bool,
 }
 
 /// Why an exchange failed before its answer.
@@ -38,6 +39,8 @@ pub(super) struct ExchangeError {
     pub(super) error: OriginError,
     /// Nothing of an answer came: on a tunnel that waited for reuse, the origin may have hung up before it read.
     pub(super) unanswered: bool,
+    /// The request, where nothing of it was sent.
+    pub(super) unsent: Option<Box<Request<Upload>>>,
 }
 
 /// Limits towards origins.
@@ -75,16 +78,34 @@ impl Upstream {
             .map_err(|_| OriginError::Closed)?;
         let cut = stop.child_token();
         let cancelled = cut.clone();
+        let stuck = {
+            let meter = meter.clone();
+            async move {
+                // Whoever waits for an exchange has the shorter limit, and a better word for it.
+                loop {
+                    idle(&meter, limits.idle * 2).await;
+                    if meter.busy.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            }
+        };
         tasks.spawn(async move {
             tokio::select! {
                 // First, so that hyper does not end in order what was cut.
                 biased;
                 () = cancelled.cancelled() => {}
+                () = stuck => {}
                 // How it ended, the exchange under way learns by itself.
                 _ = connection.with_upgrades() => {}
             }
         });
-        Ok(Self { sender, meter, cut })
+        Ok(Self {
+            sender,
+            meter,
+            cut,
+            bound: false,
+        })
     }
 
     /// Sends a request and waits for the answer's head.
@@ -96,12 +117,15 @@ impl Upstream {
         self.meter.begin(request.body().uploaded());
         let before = self.meter.down.load(Ordering::Relaxed);
         let answer = tokio::select! {
-            answer = self.sender.send_request(request) => answer.map_err(|error| explain(&error)),
-            () = idle(&self.meter, limits.idle) => Err(OriginError::Idle),
+            answer = self.sender.try_send_request(request) => {
+                answer.map_err(|mut error| (explain(error.error()), error.take_message().map(Box::new)))
+            }
+            () = idle(&self.meter, limits.idle) => Err((OriginError::Idle, None)),
         };
-        answer.map_err(|error| ExchangeError {
+        answer.map_err(|(error, unsent)| ExchangeError {
             error,
             unanswered: error == OriginError::Closed && self.meter.down.load(Ordering::Relaxed) == before,
+            unsent,
         })
     }
 
@@ -110,17 +134,29 @@ impl Upstream {
         self.meter.busy.store(false, Ordering::Relaxed);
     }
 
-    /// Whether another exchange can begin, at once or within a moment.
-    pub(super) async fn is_usable(&mut self) -> bool {
-        matches!(
-            tokio::time::timeout(MOMENT, self.sender.ready()).await,
-            Ok(Ok(()))
-        )
+    /// Whether another exchange can begin, at once or within `limit`: the last one is through in both directions then.
+    pub(super) async fn is_usable(&mut self, limit: Duration) -> bool {
+        matches!(tokio::time::timeout(limit, self.sender.ready()).await, Ok(Ok(())))
     }
 
     /// Whether the origin has hung up.
     pub(super) fn is_closed(&self) -> bool {
         self.sender.is_closed()
+    }
+
+    /// From now on it belongs to one client connection.
+    pub(super) fn bind(&mut self) {
+        self.bound = true;
+    }
+
+    /// Whether it belongs to one client connection.
+    pub(super) fn is_bound(&self) -> bool {
+        self.bound
+    }
+
+    /// Whether the origin would still read another request.
+    pub(super) fn is_fit(&self) -> bool {
+        !self.meter.deaf.load(Ordering::Relaxed)
     }
 
     pub(super) fn meter(&self) -> &Arc<Meter> {
@@ -142,6 +178,10 @@ pub(super) struct Meter {
     up: AtomicU64,
     down: AtomicU64,
     busy: AtomicBool,
+    /// The origin reads no more.
+    deaf: AtomicBool,
+    /// No more of the origin's bytes are wanted.
+    refused: AtomicBool,
     /// Whether the request of the exchange that was begun last is through.
     uploaded: Mutex<Arc<AtomicBool>>,
     cut: Mutex<Option<&'static str>>,
@@ -155,6 +195,8 @@ impl Meter {
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
             busy: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
             uploaded: Mutex::default(),
             cut: Mutex::new(None),
             totals: record.totals().clone(),
@@ -171,6 +213,11 @@ impl Meter {
     fn is_uploading(&self) -> bool {
         let uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
         self.busy.load(Ordering::Relaxed) && !uploaded.load(Ordering::Relaxed)
+    }
+
+    /// Reads no more of what the origin sends: it sends without end.
+    pub(super) fn refuse(&self) {
+        self.refused.store(true, Ordering::Relaxed);
     }
 
     /// Takes the session's account over.
@@ -257,6 +304,9 @@ impl AsyncRead for UpstreamIo {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.meter.refused.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let before = out.filled().len();
         let read = ready!(Pin::new(&mut this.io).poll_read(context, out));
         match &read {
@@ -276,7 +326,10 @@ impl AsyncWrite for UpstreamIo {
                     this.meter.wrote(written);
                     return Poll::Ready(Ok(written));
                 }
-                Err(error) if matches!(cut_in(&error), Some(StreamCut::Peer(_))) => this.deaf = true,
+                Err(error) if matches!(cut_in(&error), Some(StreamCut::Peer(_))) => {
+                    this.deaf = true;
+                    this.meter.deaf.store(true, Ordering::Relaxed);
+                }
                 Err(error) => {
                     this.meter.note(&error);
                     return Poll::Ready(Err(error));
@@ -346,7 +399,5 @@ fn cut_in(error: &io::Error) -> Option<&StreamCut> {
 const MOST_FIELDS: usize = 256;
 /// hyper's own least.
 const LEAST_BUFFER: usize = 64 * 1024;
-/// For hyper to notice that an exchange is over.
-const MOMENT: Duration = Duration::from_millis(20);
 /// For an origin to hang up in turn.
 const LINGER: Duration = Duration::from_secs(3);

@@ -23,10 +23,14 @@ impl Service {
         head: Head,
         origin: Origin,
     ) -> Result<Response<ReplyBody>, Refusal> {
-        let open = Open::new(Kind::WebSocket, origin.target.clone());
-        let session = self.proxy.tunnel.open(open, span).await?;
-        let upstream =
-            Upstream::start(session, self.proxy.origins, &self.proxy.tasks, &self.proxy.now).await?;
+        let upstream = match self.own.take(&origin.target).await {
+            Some(own) => own,
+            None => {
+                let open = Open::new(Kind::WebSocket, origin.target.clone());
+                let session = self.proxy.tunnel.open(open, span).await?;
+                Upstream::start(session, self.proxy.origins, &self.proxy.tasks, &self.proxy.now).await?
+            }
+        };
         let (mut parts, _) = request.into_parts();
         let client = parts.extensions.remove::<OnUpgrade>();
         let fields = headers::for_upgrade(&parts.headers, &origin);
