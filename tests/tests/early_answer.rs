@@ -62,7 +62,12 @@ fn hasty(origin: Origin, leave: Leave) -> Served {
 }
 
 /// Sends the whole upload, and reads only then: the answer's bytes, without the head's changes on the way.
-async fn ask(form: Form, proxy: SocketAddr, origin: SocketAddr, upload: &[u8], status: &str) -> Option<u16> {
+async fn ask(
+    form: Form,
+    (proxy, origin): (SocketAddr, SocketAddr),
+    upload: &[u8],
+    status: &str,
+) -> Option<u16> {
     let fields = format!("Host: {origin}\r\nX-Answer: {status}\r\n");
     let length = format!("Content-Length: {}\r\n", upload.len());
     let mut client = match form {
@@ -110,15 +115,16 @@ async fn ask(form: Form, proxy: SocketAddr, origin: SocketAddr, upload: &[u8], s
 async fn answers_arrive(form: Form, leave: Leave) {
     let origin = hasty(Origin::bind().await, leave);
     let stack = Stack::for_origin(origin.addr()).await;
+    let ends = (stack.proxy(), origin.addr());
     for length in UPLOADS {
         let upload = vec![b'u'; length];
         let (mut lost, mut lost_directly) = (0, 0);
         for round in 0..ROUNDS {
             let status = status(round);
             let expected = status[..3].parse().ok();
-            let direct = ask(Form::Direct, stack.proxy(), origin.addr(), &upload, status).await;
+            let direct = ask(Form::Direct, ends, &upload, status).await;
             lost_directly += usize::from(direct != expected);
-            let got = ask(form, stack.proxy(), origin.addr(), &upload, status).await;
+            let got = ask(form, ends, &upload, status).await;
             lost += usize::from(got != expected);
         }
         assert!(
