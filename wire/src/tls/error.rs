@@ -27,7 +27,7 @@ pub enum IdentityError {
     },
     /// Others on this machine can read the private key.
     #[error(
-        "{} can be read by {audience} (mode {mode:04o}); run: chmod 600 {}, or, where a mount brings it, give it mode 0400 there",
+        "{} can be read by {audience} (mode {mode:04o}); run: chmod 600 {}, or, where a mount brings it, give it mode 0440 and this program's group there",
         path.display(),
         path.display()
     )]

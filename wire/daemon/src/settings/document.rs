@@ -67,15 +67,12 @@ impl Document<'_> {
             let advice = quoting::advice(line).unwrap_or_default();
             return Err(refused(format!("{path}: {advice}")));
         }
-        if key.form != Form::Secret {
-            return Ok(());
-        }
-        match quoting::oddity(line, read) {
-            None => {}
-            Some(Oddity::Nothing(said)) => return Err(refused(format!("{path}: {said}"))),
-            Some(Oddity::Comment(said)) => {
-                warnings.push(format!("{}: {path} {said}", self.at((number, column))));
+        match (quoting::oddity(line, read), key.form) {
+            (Some(Oddity::Nothing(said)), Form::Secret) => return Err(refused(format!("{path}: {said}"))),
+            (Some(Oddity::Comment(said)), Form::Secret) | (Some(Oddity::Nothing(said)), Form::Text) => {
+                warnings.push(format!("{}: {path}: {said}", self.at((number, column))));
             }
+            _ => {}
         }
         Ok(())
     }
@@ -148,7 +145,9 @@ impl Document<'_> {
         let before = self.text.lines().take(number).collect::<Vec<_>>();
         // Where the text ends too early, the cause is a line above.
         let culprit = before.iter().rev().find(|line| !line.trim().is_empty());
-        quoting::indentation(self.text, number).or_else(|| quoting::advice(culprit.unwrap_or(&line)))
+        quoting::indentation(self.text, number)
+            .or_else(|| quoting::advice(culprit.unwrap_or(&line)))
+            .or_else(|| quoting::advice_at(line, column))
     }
 
     fn at(&self, (line, column): (usize, usize)) -> Origin {

@@ -41,6 +41,18 @@ pub(super) fn advice(line: &str) -> Option<String> {
     }
 }
 
+/// The same of a value in the middle of a line, in `{ name: value }`, say, that begins in this column.
+pub(super) fn advice_at(line: &str, column: usize) -> Option<String> {
+    // The parser may stop at the character after it.
+    let mut near = [1, 2]
+        .iter()
+        .filter_map(|back| line.chars().nth(column.checked_sub(*back)?));
+    let first = near.find(|char| matches!(char, '@' | '`' | '%' | '*' | '&' | '!' | '|' | '>'))?;
+    Some(format!(
+        "a value that begins with {first} needs quotes: write '{first}…', in single quotes"
+    ))
+}
+
 /// What the indentation of a line has against those above it; nothing where it may stand so.
 pub(super) fn indentation(text: &str, number: usize) -> Option<String> {
     let mut open: Vec<usize> = Vec::new();
@@ -73,7 +85,7 @@ pub(super) fn indentation(text: &str, number: usize) -> Option<String> {
     None
 }
 
-/// What is odd about a secret that the parser read without complaint.
+/// What is odd about a value that the parser read without complaint.
 pub(super) enum Oddity {
     /// It sets nothing.
     Nothing(String),
@@ -81,7 +93,7 @@ pub(super) enum Oddity {
     Comment(String),
 }
 
-/// Looks at the line of a secret; `read` is whether the parser found a value.
+/// Looks at the line of a text or secret; `read` is whether the parser found a value.
 pub(super) fn oddity(line: &str, read: bool) -> Option<Oddity> {
     let (name, value) = entry(line)?;
     if !read && matches!(value, "~" | "null" | "Null" | "NULL") {

@@ -375,15 +375,21 @@ fn what_a_secret_may_have_lost_is_warned_of() {
     let resolved = resolve(b"server:\n  password: hunter2 #x\n").unwrap();
     assert!(
         resolved.warnings.len() == 1
-            && resolved.warnings[0].contains(":2:3: server.password ends before the #")
+            && resolved.warnings[0].contains(":2:3: server.password: ends before the #")
             && !resolved.warnings[0].contains("hunter2"),
         "{:?}",
         resolved.warnings
     );
     let resolved = resolve(b"server:\n  password: #hunter2\n").unwrap();
     assert!(
-        resolved.warnings[0].contains("server.password has no value")
+        resolved.warnings[0].contains("server.password: has no value")
             && !resolved.warnings[0].contains("hunter2"),
+        "{:?}",
+        resolved.warnings
+    );
+    let resolved = resolve(b"server:\n  address: null\n").unwrap();
+    assert!(
+        resolved.warnings[0].contains(":2:3: server.address: null without quotes sets nothing"),
         "{:?}",
         resolved.warnings
     );

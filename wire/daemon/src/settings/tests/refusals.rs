@@ -361,3 +361,17 @@ fn a_value_that_needs_quotes_is_told_how_it_is_written() {
         assert!(said.starts_with("sample.yaml:"), "{value}: {said}");
     }
 }
+
+#[test]
+fn a_value_in_flow_style_that_needs_quotes_is_told_so_too() {
+    for value in ["*.example.com", "@x", "%x", "`x"] {
+        let first = value.chars().next().unwrap();
+        let text = format!("policy:\n  allow:\n    - {{ host: {value} }}\n");
+        let said = resolve(text.as_bytes()).map(drop).unwrap_err();
+        assert!(
+            said.starts_with("sample.yaml:3:1")
+                && said.contains(&format!("a value that begins with {first} needs quotes")),
+            "{said}"
+        );
+    }
+}
