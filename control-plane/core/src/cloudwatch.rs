@@ -16,7 +16,6 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct CloudWatch {
     client: aws_sdk_cloudwatch::Client,
-    namespace: String,
     cluster: String,
     service: String,
     period: Duration,
@@ -28,7 +27,6 @@ impl CloudWatch {
     pub fn new(client: aws_sdk_cloudwatch::Client, config: &Config) -> Self {
         Self {
             client,
-            namespace: config.metric_namespace.clone(),
             cluster: config.cluster.to_string(),
             service: config.service.to_string(),
             period: config.thresholds.period,
@@ -88,7 +86,7 @@ impl CloudWatch {
     fn query(&self, index: usize, task: &TaskId, kind: &'static str) -> MetricDataQuery {
         let dimension = |name: &str, value: &str| Dimension::builder().name(name).value(value).build();
         let metric = Metric::builder()
-            .namespace(&self.namespace)
+            .namespace(metric::NAMESPACE)
             .metric_name(kind)
             .dimensions(dimension(metric::CLUSTER_DIMENSION, &self.cluster))
             .dimensions(dimension(metric::SERVICE_DIMENSION, &self.service))

@@ -19,8 +19,6 @@ pub struct Config {
     pub server_port: u16,
     /// The host that agents dial, where it is not the task's own address: `SERVER_HOST`.
     pub server_host: Option<String>,
-    /// Where the server publishes: `METRIC_NAMESPACE`.
-    pub metric_namespace: String,
     /// `IDLE_THRESHOLD_MINS`, `LOOKBACK_PERIOD_MINS`, `MAX_UNKNOWN_MINS`, `START_TIMEOUT_MINS`, `METRIC_PERIOD_SECS`.
     pub thresholds: Thresholds,
     /// `LOG_LEVEL`.
@@ -92,7 +90,6 @@ impl Config {
             service: settings.name("ECS_SERVICE_NAME")?,
             server_port: settings.port()?,
             server_host: settings.host()?,
-            metric_namespace: settings.namespace()?,
             thresholds,
             log_level: settings.log_level()?,
         })
@@ -138,21 +135,6 @@ impl Settings<'_> {
         } else {
             let wanted = "a host name or an address, without a scheme, port or path";
             Err(invalid("SERVER_HOST", value, wanted))
-        }
-    }
-
-    fn namespace(&self) -> Result<String, ConfigError> {
-        let value = self
-            .text("METRIC_NAMESPACE")
-            .unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
-        let plain = value
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '/' | '#'));
-        if plain && !value.starts_with("AWS/") && value.len() <= MAX_NAME {
-            Ok(value)
-        } else {
-            let wanted = "a CloudWatch namespace (1 to 255 of A-Z a-z 0-9 . - _ / #), not one of AWS's own";
-            Err(invalid("METRIC_NAMESPACE", value, wanted))
         }
     }
 
@@ -267,7 +249,6 @@ const DEFAULT_MAX_UNKNOWN: Duration = Duration::from_secs(20 * 60);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_PERIOD: Duration = Duration::from_secs(60);
 const DEFAULT_PORT: u16 = 443;
-const DEFAULT_NAMESPACE: &str = "Fluidity";
 const MIN_DURATION: Duration = Duration::from_secs(3);
 const MAX_START_TIMEOUT: Duration = Duration::from_secs(45 * 60);
 const MAX_DURATION: Duration = Duration::from_secs(24 * 3600);

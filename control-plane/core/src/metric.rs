@@ -3,6 +3,9 @@
 use crate::epoch::Epoch;
 use crate::service::TaskId;
 
+/// Where the server publishes. No setting: a value that only one of the two has would have a server stopped that is in use.
+pub const NAMESPACE: &str = "Fluidity";
+
 /// How many connections were open: the maximum of each period.
 pub const ACTIVE_CONNECTIONS: &str = "ActiveConnections";
 

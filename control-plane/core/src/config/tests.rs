@@ -18,7 +18,6 @@ fn two_names_are_enough() {
     let config = read(&[]).unwrap();
     assert_eq!((config.cluster.as_str(), config.service.as_str()), ("c", "s"));
     assert_eq!((config.server_port, config.server_host), (443, None));
-    assert_eq!(config.metric_namespace, "Fluidity");
     assert_eq!(config.log_level, LogLevel::Info);
     let secs = |duration: Duration| duration.as_secs();
     let limits = config.thresholds;
@@ -40,7 +39,6 @@ fn everything_can_be_set() {
         ("METRIC_PERIOD_SECS", "10"),
         ("SERVER_PORT", "8443"),
         ("SERVER_HOST", "nlb-1.example.org"),
-        ("METRIC_NAMESPACE", "Fluidity/Dev"),
         ("LOG_LEVEL", "DEBUG"),
     ])
     .unwrap();
@@ -48,7 +46,6 @@ fn everything_can_be_set() {
     assert_eq!(config.thresholds.lookback, Duration::from_secs(30));
     assert_eq!(config.server_port, 8443);
     assert_eq!(config.server_host.as_deref(), Some("nlb-1.example.org"));
-    assert_eq!(config.metric_namespace, "Fluidity/Dev");
     assert_eq!(config.log_level, LogLevel::Debug);
 }
 
@@ -98,8 +95,6 @@ fn a_wrong_setting_is_told_its_variable_its_value_and_what_is_wanted() {
         ("SERVER_PORT", "0", "1 to 65535"),
         ("SERVER_PORT", "65536", "1 to 65535"),
         ("SERVER_HOST", "https://example.org", "without a scheme"),
-        ("METRIC_NAMESPACE", "AWS/ECS", "not one of AWS's own"),
-        ("METRIC_NAMESPACE", "a b", "CloudWatch namespace"),
         ("LOG_LEVEL", "loud", "error, warn"),
     ];
     for (variable, value, wanted) in cases {

@@ -5,7 +5,7 @@ use crate::scene::{
     start_that_fails_since,
 };
 use fluidity_fakes::aws::Aws;
-use fluidity_fakes::lambda::LambdaError;
+use fluidity_fakes::lambda::{Lambda, LambdaError};
 use fluidity_fakes::script::Fault;
 use fluidity_fakes::{events, now};
 use serde_json::{Value, json};
@@ -67,6 +67,26 @@ async fn a_service_in_use_is_kept() {
         (aws.service().desired, aws.script().count("UpdateService")),
         (1, 0)
     );
+}
+
+/// The server publishes under one name, whatever the function's environment says.
+#[tokio::test]
+async fn a_server_in_use_is_kept_though_the_environment_names_another_namespace() {
+    let aws = idle_for_an_hour().await;
+    let id = aws.newest_task().expect("runs").id;
+    aws.put_metric(&id, "ActiveConnections", [(now() - 90, 2.0)]);
+    let mut environment = aws.environment();
+    environment.push(("METRIC_NAMESPACE".to_owned(), "Another".to_owned()));
+    // Another namespace is silent about the task, and silence that lasts is no reason to keep a server.
+    environment.push(("MAX_UNKNOWN_MINS".to_owned(), "15".to_owned()));
+    let binary = env!("CARGO_BIN_EXE_fluidity-sleep").into();
+    let lambda = Lambda::start("sleep", binary, &environment).await;
+    let answer = scheduled(&lambda).await;
+    assert_eq!(
+        answer["decision"],
+        json!({"action": "keep", "reason": "active", "connections": 2.0})
+    );
+    assert_eq!(aws.service().desired, 1);
 }
 
 #[tokio::test]
