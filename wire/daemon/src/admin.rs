@@ -1,7 +1,7 @@
 //! The admin listener: `/healthz`, `/readyz`, `/metrics` and `/api/status` over HTTP/1.1 on loopback.
 //!
 //! Pages are read only. A request must name the listener by a loopback name or address (no DNS rebinding) and must
-//! not come from another site's page. There is no login, so the listener binds to loopback only. Connections, heads
+//! not come from another page, as far as browsers tell. There is no login, so the listener binds to loopback only. Connections, heads
 //! and waits are bounded.
 
 mod client;
@@ -132,15 +132,9 @@ fn answer<B>(request: &Request<B>, pages: &dyn AdminPages, address: SocketAddr) 
         let why = "this listener answers only to its own address, localhost, 127.0.0.1 or [::1]\n";
         return text(StatusCode::MISDIRECTED_REQUEST, why);
     }
-    if request
-        .headers()
-        .get(ORIGIN)
-        .is_some_and(|origin| !same_site(origin, address))
-    {
-        return text(
-            StatusCode::FORBIDDEN,
-            "requests from other sites' pages are refused\n",
-        );
+    let origin = request.headers().get(ORIGIN);
+    if origin.is_some_and(|origin| !same_site(origin, address)) || is_of_another_page(request) {
+        return text(StatusCode::FORBIDDEN, "requests from other pages are refused\n");
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let mut refusal = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -193,6 +187,12 @@ fn same_site(origin: &HeaderValue, address: SocketAddr) -> bool {
     host.is_some_and(|host| allowed(host, address) && port(host) == Some(address.port()))
 }
 
+/// What browsers tell of every request, one without an origin too. "same-site" is another port of this machine.
+fn is_of_another_page<B>(request: &Request<B>) -> bool {
+    let mut told = request.headers().get_all(SEC_FETCH_SITE).iter();
+    told.any(|site| site != "same-origin" && site != "none")
+}
+
 fn allowed(authority: &str, address: SocketAddr) -> bool {
     let host = authority
         .strip_suffix(&format!(":{}", address.port()))
@@ -225,6 +225,7 @@ fn page(status: StatusCode, kind: &'static str, body: String) -> Response<Full<B
     response
 }
 
+const SEC_FETCH_SITE: &str = "sec-fetch-site";
 const JSON: &str = "application/json";
 /// Connections at once.
 const CONNECTIONS: usize = 64;

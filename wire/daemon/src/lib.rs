@@ -1,9 +1,12 @@
-//! What every Fluidity daemon is around the tunnel: layered settings, secrets, logs, signals, the runtime, the admin listener.
+//! What every Fluidity daemon is around the tunnel: layered settings, secrets, logs, signals, the runtime,
+//! the admin listener, the limits of the process.
 //!
 //! Nothing in here knows the protocol; `docs/adr/0006-daemon-crate.md` says why it is a crate of its own.
 
 pub mod admin;
+pub mod descriptors;
 pub mod hangup;
+pub mod hardening;
 pub mod listen;
 pub mod logs;
 mod memory;

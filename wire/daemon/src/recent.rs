@@ -42,6 +42,14 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         Some(self.entries.remove(key)?.0)
     }
 
+    /// Forgets what was put in longest ago.
+    pub fn remove_oldest(&mut self) {
+        let oldest = self.entries.iter().min_by_key(|(_, (_, since))| *since);
+        if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
+            self.entries.remove(&oldest);
+        }
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.entries.clear();
@@ -66,10 +74,7 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
         if self.entries.len() < self.most {
             return;
         }
-        let oldest = self.entries.iter().min_by_key(|(_, (_, since))| *since);
-        if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
-            self.entries.remove(&oldest);
-        }
+        self.remove_oldest();
     }
 }
 

@@ -106,6 +106,28 @@ async fn foreign_hosts_origins_and_methods_are_refused() {
     assert!(answer.starts_with("HTTP/1.1 421"), "{answer}");
 }
 
+/// A page may have its browser ask without an `Origin`, for an image or by a link.
+#[tokio::test]
+async fn requests_that_a_browser_makes_for_another_page_are_refused() {
+    let (address, _stop, _task) = start().await;
+    for (site, status) in [
+        ("none", "200"),
+        ("same-origin", "200"),
+        ("same-site", "403"),
+        ("cross-site", "403"),
+        ("of-a-later-standard", "403"),
+    ] {
+        let request = format!(
+            "GET /api/status HTTP/1.1\r\nHost: {address}\r\nSec-Fetch-Site: {site}\r\nConnection: close\r\n\r\n"
+        );
+        let answer = raw(address, &request).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{site}: {answer}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_slow_head_is_ended_and_one_connection_too_many_is_closed() {
     let (address, _stop, _task) = start().await;
