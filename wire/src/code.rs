@@ -116,6 +116,8 @@ registry! {
         Refused = 0x24, "refused";
         /// A newer connection took this one's place.
         Replaced = 0x25, "replaced";
+        /// A certificate that the peer showed has ended.
+        Expired = 0x26, "certificate-expired";
     }
 }
 

@@ -6,11 +6,14 @@
 
 mod agent;
 mod error;
+mod ownership;
 mod pem;
 mod permissions;
 pub mod reload;
 mod role;
 mod source;
+pub mod term;
+mod verify;
 
 pub use agent::{AgentId, PeerIdentityError};
 pub use error::IdentityError;
@@ -20,12 +23,13 @@ pub use role::{Holder, Role};
 pub use source::{IdentitySource, Pem};
 
 use aws_lc_rs::{digest, hkdf};
+use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs as provider};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{CertificateError, ClientConfig, RootCertStore, ServerConfig};
+use rustls::{CertificateError, ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use std::fmt;
 use std::fs::File;
@@ -34,6 +38,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use verify::{Agents, Authorities, Servers};
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// The ALPN of the protocol; another number is a breaking change.
@@ -44,7 +49,7 @@ pub const ALPN: &[u8] = b"fluidity/1";
 pub struct Identity {
     key: Arc<CertifiedKey>,
     secret: Arc<PrivateKeyDer<'static>>,
-    roots: Arc<RootCertStore>,
+    authorities: Authorities,
     not_after: SystemTime,
     subject: String,
     holder: Holder,
@@ -61,6 +66,7 @@ impl Identity {
     }
 
     fn from_source(source: &IdentitySource) -> Result<Self, IdentityError> {
+        ownership::check(source)?;
         let mut chain = certificates(&source.certificate)?;
         let keys = private_keys(&source.key)?;
         let (key, leaf) = matching(&keys, &chain).ok_or_else(|| mismatch(source, &keys))?;
@@ -84,7 +90,7 @@ impl Identity {
             holder: Holder::of(first),
             key: Arc::new(CertifiedKey::new(chain, signing_key(key, source)?)),
             secret: Arc::new(key.clone_key()),
-            roots: Arc::new(roots(&source.ca)?),
+            authorities: Authorities::load(&source.ca)?,
             not_after,
             subject,
         })
@@ -92,12 +98,10 @@ impl Identity {
 
     /// TLS for a server: every client must show a certificate of the CA that is made for clients.
     pub fn server_config(&self) -> ServerConfig {
-        let provider = crypto_provider();
-        let verifier = WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider.clone());
-        let mut config = ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(crypto_provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect_supported()
-            .with_client_cert_verifier(verifier.build().expect_supported())
+            .with_client_cert_verifier(Arc::new(self.agents()))
             .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(self.key.clone())));
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -111,12 +115,52 @@ impl Identity {
         let mut config = ClientConfig::builder_with_provider(crypto_provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect_supported()
-            .with_root_certificates(self.roots.clone())
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(self.servers()))
             .with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(self.key.clone())));
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
         config
+    }
+
+    /// Whether a new handshake of an agent with these certificates would be accepted now.
+    ///
+    /// # Errors
+    /// As the handshake would fail.
+    pub fn accepts_agent(&self, certificates: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
+        let (own, others) = certificates
+            .split_first()
+            .ok_or(rustls::Error::NoCertificatesPresented)?;
+        self.agents()
+            .verify_client_cert(own, others, UnixTime::now())
+            .map(drop)
+    }
+
+    /// Whether a new handshake with a server of this name and these certificates would be accepted now.
+    ///
+    /// # Errors
+    /// As the handshake would fail.
+    pub fn accepts_server(
+        &self,
+        certificates: &[CertificateDer<'_>],
+        name: &str,
+    ) -> Result<(), rustls::Error> {
+        let (own, others) = certificates
+            .split_first()
+            .ok_or(rustls::Error::NoCertificatesPresented)?;
+        let name = ServerName::try_from(name).map_err(|error| rustls::Error::General(error.to_string()))?;
+        self.servers()
+            .verify_server_cert(own, others, &name, &[], UnixTime::now())
+            .map(drop)
+    }
+
+    fn agents(&self) -> Agents {
+        Agents::of(&self.authorities).expect_supported()
+    }
+
+    fn servers(&self) -> Servers {
+        Servers::of(&self.authorities).expect_supported()
     }
 
     /// A key that only holders of this identity's private key can derive (HKDF-SHA-256), one per label.
@@ -152,18 +196,13 @@ impl Identity {
         let Some((leaf, others)) = self.key.cert.split_first() else {
             return false;
         };
-        let (provider, now) = (crypto_provider(), UnixTime::now());
+        let now = UnixTime::now();
         let verified = match self.holder {
-            Holder::Server(_) => WebPkiServerVerifier::builder_with_provider(self.roots.clone(), provider)
-                .build()
-                .expect_supported()
+            Holder::Server(_) => self
+                .servers()
                 .verify_server_cert(leaf, others, &ServerName::IpAddress(UNNAMED.into()), &[], now)
                 .map(drop),
-            _ => WebPkiClientVerifier::builder_with_provider(self.roots.clone(), provider)
-                .build()
-                .expect_supported()
-                .verify_client_cert(leaf, others, now)
-                .map(drop),
+            _ => self.agents().verify_client_cert(leaf, others, now).map(drop),
         };
         // Names and dates are looked at elsewhere.
         !matches!(
@@ -297,6 +336,7 @@ pub fn read_private(path: &Path) -> Result<Vec<u8>, IdentityError> {
         path: path.into(),
         source,
     };
+    ownership::require_file(path)?;
     let mut file = File::open(path).map_err(read)?;
     let (mode, audience) = permissions::audience(&file, path).map_err(read)?;
     if let Some(audience) = audience {
@@ -309,22 +349,6 @@ pub fn read_private(path: &Path) -> Result<Vec<u8>, IdentityError> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(read)?;
     Ok(bytes)
-}
-
-fn roots(pem: &Pem) -> Result<RootCertStore, IdentityError> {
-    let path = pem.name();
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem)? {
-        let (_, parsed) = X509Certificate::from_der(&certificate)
-            .map_err(|_| IdentityError::Certificate { path: path.into() })?;
-        if !parsed.is_ca() {
-            return Err(IdentityError::NotCa { path: path.into() });
-        }
-        roots
-            .add(certificate)
-            .map_err(|_| IdentityError::Certificate { path: path.into() })?;
-    }
-    Ok(roots)
 }
 
 fn check_time(path: &Path, leaf: &CertificateDer<'_>) -> Result<(SystemTime, String), IdentityError> {

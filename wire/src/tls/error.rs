@@ -49,6 +49,24 @@ pub enum IdentityError {
         /// What is needed.
         role: Role,
     },
+    /// Everyone on this machine can change it.
+    #[error(
+        "{} can be written by everyone on this machine (mode {mode:04o}), who so decide who is trusted; run: chmod go-w {}",
+        path.display(),
+        path.display()
+    )]
+    Writable {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It is a directory, a pipe or a device.
+    #[error("{} is not a file; name the PEM file itself, not a directory, pipe or device", path.display())]
+    NotAFile {
+        /// What was named.
+        path: PathBuf,
+    },
     /// The certificate cannot be parsed.
     #[error("{} holds a certificate that cannot be understood; use the file that fluidity pki made", path.display())]
     Certificate {

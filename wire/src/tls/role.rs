@@ -11,9 +11,9 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 /// The end of the tunnel that an identity is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// The server: its certificate has a DNS name, and serverAuth where it limits its use.
+    /// The server: its certificate has a DNS name, and serverAuth.
     Server,
-    /// An agent: its certificate has the one URI of an agent, and clientAuth where it limits its use.
+    /// An agent: its certificate has the one URI of an agent, and clientAuth.
     Agent,
 }
 
@@ -78,7 +78,7 @@ struct Usages {
     client: bool,
 }
 
-/// RFC 5280 §4.2.1.12: a certificate that does not limit its use may be used for all.
+/// One that does not say what it is for would do for both ends: peers refuse it (`verify`).
 fn usages(leaf: &CertificateDer<'_>) -> Usages {
     let parsed = X509Certificate::from_der(leaf).ok();
     let limited = parsed
@@ -90,8 +90,8 @@ fn usages(leaf: &CertificateDer<'_>) -> Usages {
             client: usages.value.client_auth,
         },
         None => Usages {
-            server: true,
-            client: true,
+            server: false,
+            client: false,
         },
     }
 }

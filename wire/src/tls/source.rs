@@ -1,5 +1,6 @@
 //! Where an identity comes from: PEM files, or the PEM texts themselves, as a container's secrets bring them.
 
+use super::ownership::require_file;
 use super::{Identity, IdentityError, Role, read_private};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,10 +29,13 @@ impl Pem {
 
     pub(super) fn read(&self) -> Result<Vec<u8>, IdentityError> {
         match self {
-            Self::File(path) => std::fs::read(path).map_err(|source| IdentityError::Read {
-                path: path.clone(),
-                source,
-            }),
+            Self::File(path) => {
+                require_file(path)?;
+                std::fs::read(path).map_err(|source| IdentityError::Read {
+                    path: path.clone(),
+                    source,
+                })
+            }
             Self::Text { text, .. } => Ok(text.clone().into_bytes()),
         }
     }

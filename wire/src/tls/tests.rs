@@ -8,7 +8,9 @@ use std::path::PathBuf;
 mod files;
 mod handshake;
 mod names;
+mod ownership;
 mod reload;
+mod usage;
 
 const SERVER: &str = "fluidity-server";
 
@@ -19,13 +21,18 @@ struct Authority {
 }
 
 impl Authority {
+    /// As `fluidity pki` makes them: it signs leaves only.
     fn new() -> Self {
+        Self::with(BasicConstraints::Constrained(0))
+    }
+
+    fn with(constraints: BasicConstraints) -> Self {
         let name = format!("fluidity-tls-{}-{:x}", std::process::id(), rand::random::<u64>());
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).unwrap();
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.is_ca = IsCa::Ca(constraints);
         fs::write(directory.join("ca.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
         let issuer = Issuer::new(params, key);
         Self { directory, issuer }

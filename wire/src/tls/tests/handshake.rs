@@ -7,20 +7,20 @@ use rustls::{CertificateError, ClientConnection, Error, ServerConnection};
 
 /// Which end refused the other, and why.
 #[derive(Debug, PartialEq)]
-enum Refused {
+pub(super) enum Refused {
     ByClient(Error),
     ByServer(Error),
 }
 
 /// What the server knows once both ends are content.
 #[derive(Debug)]
-struct Met {
-    chain: Vec<CertificateDer<'static>>,
+pub(super) struct Met {
+    pub(super) chain: Vec<CertificateDer<'static>>,
     server: ServerConnection,
-    client: ClientConnection,
+    pub(super) client: ClientConnection,
 }
 
-fn meet(client: ClientConfig, server: ServerConfig, name: &'static str) -> Result<Met, Refused> {
+pub(super) fn meet(client: ClientConfig, server: ServerConfig, name: &'static str) -> Result<Met, Refused> {
     let name = ServerName::try_from(name).unwrap();
     let mut client = ClientConnection::new(Arc::new(client), name).unwrap();
     let mut server = ServerConnection::new(Arc::new(server)).unwrap();
@@ -86,9 +86,9 @@ fn an_agent_of_another_ca_is_refused() {
     let (ca, other) = (Authority::new(), Authority::new());
     let mut client = other.agent().client_config();
     // It trusts the server, but the server does not trust it.
-    let roots = roots(&Pem::File(ca.path("ca.pem"))).unwrap();
+    let authorities = Authorities::load(&Pem::File(ca.path("ca.pem"))).unwrap();
     let verifier =
-        rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crypto_provider());
+        rustls::client::WebPkiServerVerifier::builder_with_provider(authorities.roots(), crypto_provider());
     client
         .dangerous()
         .set_certificate_verifier(verifier.build().unwrap());
