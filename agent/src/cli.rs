@@ -7,6 +7,7 @@ use crate::pki::{self, PkiCommand};
 use crate::status::Status;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
+use fluidity_daemon::hardening::harden;
 use fluidity_daemon::output::{note, print};
 use fluidity_daemon::runtime::{self, block_on};
 use std::env::var_os;
@@ -185,7 +186,8 @@ impl Cli {
         match self.command {
             Command::Run { settings, ports_file } => {
                 let settings = settings.read()?;
-                let warnings = settings.warnings().to_vec();
+                let mut warnings = settings.warnings().to_vec();
+                warnings.extend(harden());
                 let config = settings.config()?;
                 block_on(crate::run(config, &warnings, ports_file.as_deref()))?
             }

@@ -20,7 +20,7 @@ use config::Config;
 use fluidity_daemon::admin::AdminServer;
 use fluidity_daemon::listen::BindError;
 use fluidity_daemon::shutdown::Shutdown;
-use fluidity_daemon::{hangup, logs, ports};
+use fluidity_daemon::{descriptors, hangup, logs, ports};
 use fluidity_wire::tls::reload::{Reloader, follow};
 use inbound::Inbound;
 use lifecycle::{Accounts, Lifecycle};
@@ -38,7 +38,11 @@ use tracing::{info, warn};
 use tunnel::{Dialer, Supervisor, Tunnel};
 
 /// Runs the agent until it is told to stop: bind, serve, drain, close.
-pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    mut config: Config,
+    warnings: &[String],
+    ports_file: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
     logs::init(&config.log.level.0, config.log.format)?;
     for warning in warnings {
         warn!("{warning}");
@@ -47,6 +51,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
         warn!(%error, "spans are not exported");
         None
     });
+    config.limits.clients = clients(config.limits.clients);
     // Looked at first: a change while it is loaded is not missed.
     let reloader = Reloader::new(config.identity.clone());
     let identity = config.identity.load()?;
@@ -139,6 +144,22 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     Ok(ExitCode::SUCCESS)
 }
 
+/// How many clients there are descriptors for: all that the system gives are taken.
+fn clients(limit: usize) -> usize {
+    let descriptors = descriptors::raise();
+    let room = descriptors.map_or(u64::MAX, |all| all.saturating_sub(descriptors::RESERVED).max(8));
+    let clients = usize::try_from(room).unwrap_or(usize::MAX).min(limit);
+    if clients < limit {
+        warn!(
+            descriptors,
+            clients,
+            limit,
+            "fewer clients than limits.clients, for want of descriptors: raise the hard limit of open files (ulimit -Hn)"
+        );
+    }
+    clients
+}
+
 /// Follows the identity's files: the next connection uses what is new.
 fn renew(
     reloader: Reloader,
@@ -156,7 +177,7 @@ fn renew(
                 metrics.identity(identity.not_after());
                 info!(
                     subject = identity.subject(),
-                    "new identity: the next connection uses it, this one goes on"
+                    "new identity: connecting with it; running sessions go on"
                 );
             }
             Err(error) => warn!(error = %format!("{error:#}"), "the new identity is bad: the old one stays"),

@@ -6,6 +6,7 @@
 mod dialer;
 mod learned;
 mod record;
+mod renewal;
 mod state;
 mod summon;
 mod supervisor;

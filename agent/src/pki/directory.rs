@@ -150,6 +150,9 @@ impl Draft {
             path,
             target: target.clone(),
         };
+        if audience == Audience::Everyone {
+            open_to_readers(&file).map_err(wrong)?;
+        }
         file.write_all(text.as_bytes())
             .and_then(|()| file.sync_all())
             .map_err(wrong)?;
@@ -202,6 +205,18 @@ fn private_directory() -> fs::DirBuilder {
 #[cfg(unix)]
 fn close_to_others(options: &mut OpenOptions) {
     std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+}
+
+/// Whatever the umask says: others read it, and nobody but the owner writes it, who so decides who is trusted.
+#[cfg(unix)]
+fn open_to_readers(file: &fs::File) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(fs::Permissions::from_mode(0o644))
+}
+
+#[cfg(not(unix))]
+fn open_to_readers(_: &fs::File) -> io::Result<()> {
+    Ok(())
 }
 
 /// Elsewhere the access list of the directory above decides.

@@ -13,7 +13,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
@@ -29,10 +30,17 @@ pub struct Dialer {
     name: String,
     timeout: Duration,
     /// What new connections are made with.
-    config: Mutex<quinn::ClientConfig>,
+    shown: watch::Sender<Shown>,
     options: QuicOptions,
     link: LinkOptions,
     endpoints: Endpoints,
+}
+
+/// What a connection shows and trusts.
+#[derive(Debug, Clone)]
+pub(super) struct Shown {
+    pub(super) identity: Identity,
+    config: quinn::ClientConfig,
 }
 
 /// The future that drives a connection; the connection ends with it.
@@ -43,6 +51,8 @@ pub(super) struct Dialed {
     pub(super) link: Arc<Link>,
     pub(super) hello: Hello,
     pub(super) driver: Driver,
+    /// What it was made with; changes when there is something newer.
+    pub(super) shown: watch::Receiver<Shown>,
 }
 
 impl fmt::Debug for Dialed {
@@ -77,6 +87,11 @@ pub enum DialError {
     /// This agent's certificate is not acceptable there.
     #[error("the server does not accept this agent's certificate: {0}; issue a new one with `fluidity pki`")]
     AgentNotTrusted(String),
+    /// This agent's certificate is over.
+    #[error(
+        "this agent's certificate has ended; make a new one with `fluidity pki renew`, and put it in the place of the old one"
+    )]
+    Expired,
     /// The server closed the connection with a reason.
     #[error("the server closed the connection: {0}")]
     Closed(CloseCode),
@@ -90,7 +105,10 @@ impl DialError {
     pub(super) fn needs_a_person(&self) -> bool {
         matches!(
             self,
-            Self::ServerNotTrusted(_) | Self::AgentNotTrusted(_) | Self::Closed(CloseCode::Refused)
+            Self::ServerNotTrusted(_)
+                | Self::AgentNotTrusted(_)
+                | Self::Expired
+                | Self::Closed(CloseCode::Refused)
         )
     }
 }
@@ -115,7 +133,10 @@ impl Dialer {
             fixed: config.server.address.is_some(),
             name: config.server.name.clone(),
             timeout: config.connect.timeout,
-            config: Mutex::new(quic::client_config(identity, &options)?),
+            shown: watch::Sender::new(Shown {
+                identity: identity.clone(),
+                config: quic::client_config(identity, &options)?,
+            }),
             options,
             link: LinkOptions {
                 hello,
@@ -131,13 +152,16 @@ impl Dialer {
     /// # Errors
     /// It does not suit QUIC.
     pub fn renew(&self, identity: &Identity) -> Result<(), QuicError> {
-        let config = quic::client_config(identity, &self.options)?;
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
+        self.shown.send_replace(Shown {
+            identity: identity.clone(),
+            config: quic::client_config(identity, &self.options)?,
+        });
         Ok(())
     }
 
-    fn config(&self) -> quinn::ClientConfig {
-        self.config.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The name that the server's certificate must carry.
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     /// Where the server is, or was last; nobody may know yet.
@@ -229,8 +253,14 @@ impl Dialer {
 
     async fn attempt(self: Arc<Self>, address: SocketAddr) -> Result<Dialed, DialError> {
         debug!(%address, "connecting");
+        let mut shown = self.shown.subscribe();
+        let Shown { identity, config } = shown.borrow_and_update().clone();
+        // Refused there; it need not be asked.
+        if identity.not_after() <= SystemTime::now() {
+            return Err(DialError::Expired);
+        }
         let endpoint = self.endpoints.get(address.ip())?;
-        let connecting = endpoint.connect_with(self.config(), address, &self.name)?;
+        let connecting = endpoint.connect_with(config, address, &self.name)?;
         let connection = connecting.await.map_err(|error| explain(&error))?;
         let (link, driver) = Link::start(connection, self.link.clone());
         let mut driver: Driver = Box::pin(driver);
@@ -240,7 +270,12 @@ impl Dialer {
             peer = peer.wait_for(|peer| peer.hello.is_some()) => peer.ok().and_then(|peer| peer.hello.clone()),
         };
         match hello {
-            Some(hello) => Ok(Dialed { link, hello, driver }),
+            Some(hello) => Ok(Dialed {
+                link,
+                hello,
+                driver,
+                shown,
+            }),
             None => Err(explain_end(&driver.await)),
         }
     }
@@ -304,6 +339,7 @@ fn explain(error: &ConnectionError) -> DialError {
                 Some(CloseCode::Refused) => {
                     DialError::AgentNotTrusted(String::from_utf8_lossy(&close.reason).into_owned())
                 }
+                Some(CloseCode::Expired) => DialError::Expired,
                 Some(code) => DialError::Closed(code),
                 None => DialError::Failed(error.to_string()),
             }

@@ -5,13 +5,15 @@
 //! its sessions and takes no new ones.
 
 use super::dialer::{DialError, Dialed, Dialer, Driver, explain_end};
+use super::renewal::{Renewal, Turn, end_of};
 use super::state::{Phase, State};
 use super::summon::{Reason, Summons};
 use crate::config::{Config, Connect, Start};
 use crate::lifecycle::{Demand, Lifecycle};
 use backon::{BackoffBuilder, ExponentialBuilder};
+use fluidity_wire::tls::term::reached;
 use fluidity_wire::{CloseCode, Link, Others, PeerState};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -254,10 +256,12 @@ impl Supervisor {
 
     /// Uses a connection while it is good. Cancel safe in its parts: the link itself is driven by `driver` only.
     async fn stay(&self, dialed: Dialed) -> Left {
+        let mut renewal = Renewal::of(&dialed, &self.dialer);
         let Dialed {
             link,
             hello,
             mut driver,
+            ..
         } = dialed;
         let mut peer = link.peer();
         let mut look = interval(LOOK);
@@ -279,16 +283,29 @@ impl Supervisor {
                     self.set(State::Connecting, Some(error));
                     return Left::Lost(rescue);
                 }
+                turn = renewal.turn(&link) => return match turn {
+                    Turn::Newer(dialed) => {
+                        info!("connected beside it with newer certificates; running sessions go on");
+                        self.retire(link, driver, Duration::MAX);
+                        Left::Replaced(dialed)
+                    }
+                    Turn::Over(said, grace) => {
+                        warn!(said, "the connection to the server may not go on");
+                        self.set(State::Connecting, Some(said));
+                        self.retire(link, driver, grace);
+                        Left::Lost(rescue)
+                    }
+                },
                 deadline = drained(&mut peer) => {
                     info!(?deadline, "the server is stopping: reconnecting; running sessions go on");
                     self.set(State::Connecting, Some("the server is stopping".into()));
-                    self.retire(link, driver);
+                    self.retire(link, driver, Duration::MAX);
                     return Left::Lost(rescue);
                 }
                 dialed = wait(&mut rescue) => match dialed {
                     Ok(dialed) => {
                         if dialed.hello.instance == hello.instance {
-                            self.retire(link, driver);
+                            self.retire(link, driver, Duration::MAX);
                         } else {
                             // Another process: it knows none of the old sessions.
                             link.close(CloseCode::Replaced);
@@ -316,7 +333,7 @@ impl Supervisor {
                         // No session is opened on it from here on; one that was just opened still ends by itself.
                         self.demand.clear();
                         self.set(State::Dormant, None);
-                        self.retire(link, driver);
+                        self.retire(link, driver, Duration::MAX);
                         return Left::Unwanted;
                     }
                     let silence = heard.look(&link);
@@ -337,16 +354,20 @@ impl Supervisor {
         }
     }
 
-    /// Lets a connection's sessions end before it.
-    fn retire(&self, link: Arc<Link>, mut driver: Driver) {
+    /// Lets a connection's sessions end before it, for as long as `grace` and the server's certificate last.
+    fn retire(&self, link: Arc<Link>, mut driver: Driver, grace: Duration) {
         let stop = self.stop.clone();
+        let end = end_of(&link);
         self.tasks.spawn(async move {
             // Not at once: a request that has just been given the link is still to open its session.
             let mut look = interval_at(Instant::now() + LOOK, LOOK);
+            let mut overdue = pin!(sleep(grace));
             loop {
                 tokio::select! {
                     _ = &mut driver => return,
                     () = stop.cancelled() => break,
+                    () = reached(end) => break,
+                    () = &mut overdue => break,
                     _ = look.tick() => if link.sessions() == 0 { break },
                 }
             }
