@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use clap::error::{ContextKind, ContextValue};
 use clap::{Args, Parser, Subcommand};
 use fluidity_daemon::admin::fetch;
+use fluidity_daemon::hardening::harden;
 use fluidity_daemon::output::{note, print};
 use fluidity_daemon::runtime::{self, block_on};
 use std::env::var_os;
@@ -142,7 +143,8 @@ impl Cli {
         match self.command {
             Command::Run { settings, ports_file } => {
                 let settings = settings.read()?;
-                let warnings = settings.warnings().to_vec();
+                let mut warnings = settings.warnings().to_vec();
+                warnings.extend(harden());
                 let config = settings.config()?;
                 return block_on(crate::run(config, &warnings, ports_file.as_deref()))?;
             }

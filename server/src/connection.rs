@@ -1,19 +1,22 @@
 //! One agent's connection: who it is, its sessions, its end.
 //!
 //! Tasks: this future drives the link's control streams itself and owns every session's task; it ends after the last
-//! of them. Order of an orderly stop: `Drain` is sent, sessions end or are cut, `Goodbye`, close.
+//! of them. Order of an orderly stop: `Drain` is sent, sessions end or are cut, `Goodbye`, close. No connection outlives
+//! the certificates that its agent showed. Where a new CA does not accept them, no session begins, and what runs is cut
+//! after the drain's grace.
 
 use crate::roster::{Full, Guest, Roster};
 use crate::session::{self, Services};
-use fluidity_wire::tls::AgentId;
+use fluidity_wire::tls::term::{first_end, peer_certificates, reached};
+use fluidity_wire::tls::{AgentId, Identity};
 use fluidity_wire::{CloseCode, Link, LinkEnd, LinkOptions, Reply, ReplyCode};
 use quinn::Connection;
-use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -24,6 +27,8 @@ pub struct House {
     pub roster: Arc<Roster>,
     /// What sessions need.
     pub services: Arc<Services>,
+    /// Whom agents are checked against: replaced when the identity is.
+    pub trust: watch::Sender<Identity>,
     /// What is said to every agent.
     pub link: LinkOptions,
     /// When the server started.
@@ -62,11 +67,7 @@ struct Rejected {
 }
 
 fn admit(connection: &Connection, roster: &Arc<Roster>) -> Result<Guest, Rejected> {
-    let certificates = connection
-        .peer_identity()
-        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
-        .unwrap_or_default();
-    let agent = AgentId::from_peer_certificates(&certificates).map_err(|error| {
+    let agent = AgentId::from_peer_certificates(&peer_certificates(connection)).map_err(|error| {
         debug!(%error, "no agent");
         Rejected {
             code: CloseCode::Refused,
@@ -88,6 +89,12 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
     let shutdown = &house.services.shutdown;
     let mut options = house.link.clone();
     options.hello.uptime = house.started.elapsed();
+    let certificates = peer_certificates(&connection);
+    let end_of_term = first_end(&certificates);
+    let mut trust = house.trust.subscribe();
+    // It may have been replaced during the handshake.
+    trust.mark_changed();
+    let mut suspended: Option<Instant> = None;
     let (link, driver) = Link::start(connection, options);
     let mut driver = pin!(driver);
     let sessions = TaskTracker::new();
@@ -106,11 +113,33 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
                 link.send_drain(house.drain_grace);
                 sessions.close();
             }
+            () = reached(end_of_term) => {
+                info!("the agent's certificate has ended: its connection is closed");
+                cut.cancel();
+                link.close(CloseCode::Expired);
+                break driver.as_mut().await;
+            }
+            Ok(()) = trust.changed(), if suspended.is_none() => {
+                if let Err(error) = trust.borrow_and_update().accepts_agent(&certificates) {
+                    info!(%error, "the agent's certificate is not accepted any more: its sessions may end");
+                    link.send_drain(house.drain_grace);
+                    suspended = Some(Instant::now() + house.drain_grace);
+                }
+            }
+            () = at(suspended) => {
+                cut.cancel();
+                link.close(CloseCode::Refused);
+                break driver.as_mut().await;
+            }
             // Closed, and the last session ended. An agent that knows of the drain closes by itself then.
             () = sessions.wait(), if draining => break close(&link, driver.as_mut(), &sessions).await,
             // The roster outlives every connection.
             Ok(()) = agents.changed() => link.send_others(house.roster.others(guest.agent())),
             accepted = link.accept() => match accepted {
+                Ok(incoming) if suspended.is_some() => {
+                    let reply = Reply::refusal(ReplyCode::Draining, "the agent's certificate is not accepted any more");
+                    sessions.spawn(incoming.refuse(reply, LINGER));
+                }
                 Ok(incoming) => {
                     let span = info_span!("session", id = incoming.id());
                     let (guest, services) = (guest.clone(), house.services.clone());
@@ -129,6 +158,13 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
     cut.cancel();
     sessions.close();
     sessions.wait().await;
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Gives the agent a moment to close, refusing what it still asks for, then closes.

@@ -8,6 +8,7 @@ mod family;
 use crate::breaker::Breakers;
 use crate::policy::{Denied, Permit, PermittedAddr};
 use crate::resolve::{ResolveError, Resolver};
+use crate::sockets::Places;
 use backon::{ExponentialBuilder, Retryable};
 use family::{Family, Winners};
 use fluidity_trace::Span;
@@ -15,6 +16,7 @@ use fluidity_wire::{Host, ReplyCode};
 use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -91,6 +93,8 @@ pub struct Dialer {
     options: DialOptions,
     breakers: Breakers,
     winners: Winners,
+    /// For dials under way.
+    places: Arc<Places>,
 }
 
 impl Dialer {
@@ -101,7 +105,13 @@ impl Dialer {
             options,
             breakers,
             winners: Winners::new(),
+            places: Places::new(u32::MAX),
         }
+    }
+
+    /// With so many dials under way at the most, which agents share.
+    pub fn sharing(self, places: Arc<Places>) -> Self {
+        Self { places, ..self }
     }
 
     /// The breakers of failing targets.
@@ -114,16 +124,20 @@ impl Dialer {
     /// # Errors
     /// [`DialError`].
     pub async fn dial(&self, permit: &Permit, cause: &Span) -> Result<TcpStream, DialError> {
-        let target = permit.target();
-        if !self.breakers.permits(target) {
+        let (agent, target) = (permit.agent(), permit.target());
+        if !self.breakers.permits(agent, target) {
             return Err(DialError::BreakerOpen);
         }
+        // One that waits for its own dials to end is not the target's fault.
+        let place = timeout(self.options.timeout, self.places.take(agent)).await;
+        let _place = place.map_err(|_| DialError::Exhausted)?;
         let mut span = cause.part("dial");
         let dialled = timeout(self.options.timeout, self.try_dial(permit, &span)).await;
         let dialled = dialled.unwrap_or(Err(DialError::Timeout));
+        let dialled = dialled.and_then(|stream| not_this_machine(stream, permit));
         match &dialled {
-            Ok(_) => self.breakers.succeeded(target),
-            Err(error) if error.is_the_targets() => self.breakers.failed(target),
+            Ok(_) => self.breakers.succeeded(agent, target),
+            Err(error) if error.is_the_targets() => self.breakers.failed(agent, target),
             Err(_) => {}
         }
         if let Err(error) = &dialled {
@@ -165,6 +179,18 @@ impl Dialer {
         }
         resolved
     }
+}
+
+/// A connection to itself, where no rule opens that: by an address that the machine had not known for its own when it was
+/// judged. Nothing was sent over it.
+fn not_this_machine(stream: TcpStream, permit: &Permit) -> Result<TcpStream, DialError> {
+    let own = stream.local_addr().map(|address| address.ip());
+    if let (Ok(own), Ok(peer)) = (own, stream.peer_addr())
+        && own == peer.ip()
+    {
+        permit.own_address(own)?;
+    }
+    Ok(stream)
 }
 
 /// RFC 8305 §4: the families take turns, beginning with `first` or that of the first address; a few addresses are enough.

@@ -15,10 +15,12 @@ pub mod connection;
 pub mod dial;
 pub mod health;
 pub mod metrics;
+pub mod own_addresses;
 pub mod policy;
 pub mod resolve;
 pub mod roster;
 pub mod session;
+pub mod sockets;
 
 use activity::Activity;
 use admin::Pages;
@@ -30,24 +32,26 @@ use dial::Dialer;
 use fluidity_daemon::admin::AdminServer;
 use fluidity_daemon::listen::BindError;
 use fluidity_daemon::shutdown::Shutdown;
-use fluidity_daemon::{hangup, logs, ports};
+use fluidity_daemon::{descriptors, hangup, logs, ports};
 use fluidity_wire::quic::{QuicError, QuicOptions, server_config, server_endpoint};
 use fluidity_wire::tls::Identity;
 use fluidity_wire::tls::reload::{Reloader, follow};
 use fluidity_wire::{CloseCode, Hello, LinkOptions};
 use metrics::Metrics;
+use policy::Policy;
 use quinn::Endpoint;
 use resolve::Resolver;
 use roster::Roster;
 use serde_json::json;
 use session::Services;
+use sockets::{Places, Room};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -65,6 +69,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
         warn!(%error, "spans are not exported");
         None
     });
+    let room = room(&config.limits);
     // Looked at first: a change while it is loaded is not missed.
     let reloader = Reloader::new(config.identity.clone());
     let identity = config.identity.load()?;
@@ -79,7 +84,10 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     let shutdown = Shutdown::default();
     // Before anyone is told that the server is there: a stop that comes early is orderly, too.
     let signals = tokio::spawn(shutdown.listen()?);
-    let house = Arc::new(house(&config, shutdown.clone())?);
+    let (own, follow_own) = own_addresses::follow().await;
+    let follow_own = tokio::spawn(follow_own);
+    let policy = config.policy.clone().knowing(own);
+    let house = Arc::new(house(&config, &identity, policy, room, shutdown.clone())?);
     let quic = endpoint.local_addr()?;
     let health = match config.health {
         Some(address) => Some(
@@ -117,6 +125,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
 
     grace.abort();
     renew.abort();
+    follow_own.abort();
     endpoint.close(
         CloseCode::ShuttingDown.into(),
         CloseCode::ShuttingDown.name().as_bytes(),
@@ -142,6 +151,24 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     Ok(ExitCode::SUCCESS)
 }
 
+/// Takes all the descriptors that the system gives, and tells what they are enough for.
+fn room(limits: &Limits) -> Room {
+    let descriptors = descriptors::raise();
+    let room = Room::in_descriptors(descriptors);
+    let (descriptors, sessions) = (descriptors.unwrap_or(u64::MAX), room.sessions);
+    if sessions < limits.sessions {
+        warn!(
+            descriptors,
+            sessions,
+            limit = limits.sessions,
+            "fewer sessions than limits.sessions, for want of descriptors: raise the hard limit of open files (ulimit -Hn)"
+        );
+    } else {
+        info!(descriptors, sessions, "enough descriptors for every session");
+    }
+    room
+}
+
 /// Follows the identity's files: new handshakes use what is new, until the server takes no more of them.
 fn renew(
     reloader: Reloader,
@@ -151,7 +178,7 @@ fn renew(
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let told = Arc::new(Notify::new());
     let hangups = hangup::listen(told.clone())?;
-    let metrics = house.services.metrics.clone();
+    let (metrics, trust) = (house.services.metrics.clone(), house.trust.clone());
     let follow = follow(reloader, told, move |new| {
         let applied = new.map_err(anyhow::Error::from).and_then(|identity| {
             endpoint.set_server_config(Some(server_config(&identity, &options)?));
@@ -164,6 +191,7 @@ fn renew(
                     subject = identity.subject(),
                     "new identity: new handshakes use it, live sessions go on"
                 );
+                trust.send_replace(identity);
             }
             Err(error) => warn!(error = %format!("{error:#}"), "the new identity is bad: the old one stays"),
         }
@@ -212,9 +240,16 @@ fn bind(config: &Config, identity: &Identity, options: &QuicOptions) -> anyhow::
     }
 }
 
-fn house(config: &Config, shutdown: Shutdown) -> anyhow::Result<House> {
+fn house(
+    config: &Config,
+    identity: &Identity,
+    policy: Policy,
+    room: Room,
+    shutdown: Shutdown,
+) -> anyhow::Result<House> {
     let resolver = Resolver::new(&config.resolver).context("cannot resolve names (dns)")?;
-    let dialer = Dialer::new(resolver, config.dial, Breakers::new(config.breaker));
+    let dialer =
+        Dialer::new(resolver, config.dial, Breakers::new(config.breaker)).sharing(Places::new(room.dials));
     let hello = Hello {
         instance: rand::random(),
         software: concat!("fluidity-server/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -224,9 +259,10 @@ fn house(config: &Config, shutdown: Shutdown) -> anyhow::Result<House> {
     };
     Ok(House {
         started: Instant::now(),
-        roster: Roster::new(config.limits),
+        roster: Roster::new(config.limits, room.sessions),
+        trust: watch::Sender::new(identity.clone()),
         services: Arc::new(Services {
-            policy: config.policy.clone(),
+            policy,
             dialer,
             metrics: Arc::new(Metrics::default()),
             open_timeout: config.limits.open_timeout,

@@ -1,12 +1,14 @@
 //! Who may reach what: pure rules over the agent, the target and the addresses that it resolved to.
 //!
-//! Invariants: deny rules win over allow rules, those over the default; private, local and metadata addresses are
-//! closed unless an allow rule with a range opens them; every address that a name resolved to must be permitted, or
-//! none is. Only a [`Permit`] gets a name resolved, and only a [`PermittedAddr`] is ever dialled.
+//! Invariants: deny rules win over allow rules, those over the default; private, local and metadata addresses and those of
+//! this machine are closed unless an allow rule with a range opens them; every address that a name resolved to must be
+//! permitted, or none is. Only a [`Permit`] gets a name resolved, and only a [`PermittedAddr`] is ever dialled.
 
 mod address;
+mod own;
 mod rule;
 
+pub use own::OwnAddresses;
 pub use rule::{Rule, RuleError};
 
 use address::{Special, embedded, special, unmapped};
@@ -16,10 +18,15 @@ use rule::Question;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// The rules of one server. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Policy(Arc<Rules>);
+pub struct Policy {
+    rules: Arc<Rules>,
+    /// As they were found last.
+    own: watch::Receiver<OwnAddresses>,
+}
 
 #[derive(Debug)]
 struct Rules {
@@ -65,9 +72,17 @@ impl Denied {
 }
 
 impl Policy {
-    /// Rules with a default.
+    /// Rules with a default. It knows no address of the machine yet.
     pub fn new(default: DefaultAction, allow: Vec<Rule>, deny: Vec<Rule>) -> Self {
-        Self(Arc::new(Rules { default, allow, deny }))
+        Self {
+            rules: Arc::new(Rules { default, allow, deny }),
+            own: watch::channel(OwnAddresses::default()).1,
+        }
+    }
+
+    /// The same rules, and the machine's own addresses as they are when a target is judged.
+    pub fn knowing(self, own: watch::Receiver<OwnAddresses>) -> Self {
+        Self { own, ..self }
     }
 
     /// Judges what can be judged before a name is resolved.
@@ -108,6 +123,11 @@ impl PermittedAddr {
 }
 
 impl Permit {
+    /// Who may.
+    pub const fn agent(&self) -> &AgentId {
+        &self.agent
+    }
+
     /// Where it goes.
     pub const fn target(&self) -> &Target {
         &self.target
@@ -123,7 +143,7 @@ impl Permit {
     }
 
     fn judge(&self, address: IpAddr) -> Result<PermittedAddr, Denied> {
-        let rules = &self.policy.0;
+        let rules = &self.policy.rules;
         let address = unmapped(address);
         let inner = embedded(address);
         let asked = self.question(Some(address));
@@ -136,7 +156,9 @@ impl Permit {
         if denied(address) || inner.is_some_and(denied) {
             return Err(Denied::ByRule);
         }
-        let closed = special(address).or_else(|| inner.and_then(special));
+        let closed = self
+            .closed(address)
+            .or_else(|| inner.and_then(|inner| self.closed(inner)));
         let opened = |rule: &&Rule| rule.matches(&asked) && (closed.is_none() || rule.names_addresses());
         let permitted = rules.allow.iter().any(|rule| opened(&rule));
         match (permitted, closed, rules.default) {
@@ -146,9 +168,27 @@ impl Permit {
         }
     }
 
+    /// Whether an address that turns out to be this machine's own may be used: a rule opens its range.
+    ///
+    /// # Errors
+    /// No rule does.
+    pub fn own_address(&self, address: IpAddr) -> Result<(), Denied> {
+        let address = unmapped(address);
+        match self.policy.rules.allow.iter().any(|rule| rule.covers(address)) {
+            true => Ok(()),
+            false => Err(Denied::Special(Special::Own)),
+        }
+    }
+
+    /// The kind of an address that only a rule with a range opens.
+    fn closed(&self, address: IpAddr) -> Option<Special> {
+        let own = || self.policy.own.borrow().contains(address).then_some(Special::Own);
+        special(address).or_else(own)
+    }
+
     /// A name that is denied, or that no allow rule could open, need not be resolved.
     fn judge_name(&self) -> Result<(), Denied> {
-        let rules = &self.policy.0;
+        let rules = &self.policy.rules;
         let asked = self.question(None);
         if rules.deny.iter().any(|rule| rule.matches(&asked)) {
             return Err(Denied::ByRule);

@@ -16,6 +16,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct Roster {
     limits: Limits,
+    /// Sessions that there are descriptors for.
+    room: u32,
     sessions: Arc<AtomicU32>,
     state: Mutex<State>,
     /// Counts the times that an agent came or went.
@@ -71,10 +73,11 @@ pub struct Connected {
 }
 
 impl Roster {
-    /// Nobody yet.
-    pub fn new(limits: Limits) -> Arc<Self> {
+    /// Nobody yet. There is `room` for so many sessions, whatever the limits say; no agent has more than it leaves free.
+    pub fn new(limits: Limits, room: u32) -> Arc<Self> {
         Arc::new(Self {
             limits,
+            room,
             sessions: Arc::default(),
             state: Mutex::default(),
             agents: watch::Sender::default(),
@@ -192,7 +195,11 @@ impl Guest {
         if !enter(&self.roster.sessions, limits.sessions) {
             return Err(Full::Server);
         }
-        if !enter(&self.agent.sessions, limits.sessions_per_agent) {
+        let free = self
+            .roster
+            .room
+            .saturating_sub(self.roster.sessions().saturating_sub(1));
+        if !enter(&self.agent.sessions, limits.sessions_per_agent.min(free)) {
             leave(&self.roster.sessions);
             return Err(Full::Agent);
         }
@@ -249,8 +256,8 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn roster() -> Arc<Roster> {
-        Roster::new(Limits {
+    fn limits() -> Limits {
+        Limits {
             connections: 3,
             connections_per_agent: 2,
             sessions: 3,
@@ -258,7 +265,11 @@ mod tests {
             open_timeout: Duration::from_secs(1),
             session_idle: Duration::from_secs(1),
             window_memory: 1 << 20,
-        })
+        }
+    }
+
+    fn roster() -> Arc<Roster> {
+        Roster::new(limits(), u32::MAX)
     }
 
     fn peer() -> SocketAddr {
@@ -300,6 +311,29 @@ mod tests {
         drop(first);
         assert_eq!((roster.sessions(), roster.connected()[0].sessions), (2, 0));
         two.session().unwrap();
+    }
+
+    #[test]
+    fn where_descriptors_are_few_no_agent_has_more_sessions_than_it_leaves_free() {
+        let limits = Limits {
+            sessions: 100,
+            sessions_per_agent: 100,
+            ..limits()
+        };
+        let roster = Roster::new(limits, 9);
+        let (ann, bob) = (agent("ann"), agent("bob"));
+        let (ann, bob) = (
+            roster.admit(&ann, peer()).unwrap(),
+            roster.admit(&bob, peer()).unwrap(),
+        );
+        let all = |guest: &Guest| std::iter::from_fn(|| guest.session().ok()).collect::<Vec<_>>();
+        let of_ann = all(&ann);
+        assert_eq!(of_ann.len(), 5);
+        assert_eq!(ann.session().unwrap_err(), Full::Agent);
+        let of_bob = all(&bob);
+        assert_eq!(of_bob.len(), 2);
+        drop((of_ann, of_bob));
+        assert_eq!(all(&bob).len(), 5);
     }
 
     #[test]

@@ -37,11 +37,27 @@ impl Daemon {
     /// # Panics
     /// When the binary is missing, or ends instead: with its output.
     pub async fn start(name: &'static str, config: &str, env: &[(String, String)]) -> Self {
+        Self::launch(name, tokio::process::Command::new(binary(name)), config, env).await
+    }
+
+    /// The same with so many open files at the most, whatever it would like.
+    pub async fn start_with_open_files(name: &'static str, config: &str, most: u32) -> Self {
+        let mut command = tokio::process::Command::new("sh");
+        let limited = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+        command.args(["-c", &limited]).arg(binary(name));
+        Self::launch(name, command, config, &[]).await
+    }
+
+    async fn launch(
+        name: &'static str,
+        mut command: tokio::process::Command,
+        config: &str,
+        env: &[(String, String)],
+    ) -> Self {
         let scratch = Scratch::new();
         let ports_file = scratch.path().join("ports.json");
         let config_file = scratch.write("config.yaml", config);
         let out = File::create(scratch.path().join("log")).expect("log file");
-        let mut command = tokio::process::Command::new(binary(name));
         command
             .args([
                 OsStr::new("run"),

@@ -12,6 +12,8 @@ mod commands;
 mod daemon;
 mod dns;
 mod http;
+#[cfg(target_os = "linux")]
+mod namespace;
 mod origin;
 mod pattern;
 mod peer;
@@ -32,6 +34,8 @@ pub use commands::{agent_file, command, fails, refused, said, server_file, text}
 pub use daemon::{Daemon, Exit, binary, raise_open_files};
 pub use dns::TestDns;
 pub use http::{BodyEnd, Head};
+#[cfg(target_os = "linux")]
+pub use namespace::Namespace;
 pub use origin::{Origin, Served};
 pub use pattern::{Checker, Pattern};
 pub use peer::{Drained, Ending, Peer};

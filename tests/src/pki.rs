@@ -2,8 +2,10 @@
 
 use crate::daemon::binary;
 use crate::scratch::Scratch;
+use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 /// A CA with one server identity and one agent identity.
 #[derive(Debug)]
@@ -43,6 +45,48 @@ impl TestPki {
     /// Issues another agent's identity.
     pub fn issue_agent(&self, name: &str) {
         self.must(&["issue", "agent", name]);
+    }
+
+    /// Gives `name` a new certificate and key, for as long as `fluidity pki` does not make them.
+    pub fn issue_for(&self, name: &str, life: Duration) -> SystemTime {
+        let text = |name: &str| std::fs::read_to_string(self.scratch.path().join(name)).expect("read");
+        let ca_key = KeyPair::from_pem(&text("ca.key")).expect("the CA's key");
+        let issuer = Issuer::from_ca_cert_pem(&text("ca.pem"), ca_key).expect("the CA");
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        // Certificates tell whole seconds.
+        let end = SystemTime::now() + life;
+        params.not_before = (end - Duration::from_secs(3600)).into();
+        params.not_after = end.into();
+        params.use_authority_key_identifier_extension = true;
+        (params.subject_alt_names, params.extended_key_usages) = match name {
+            SERVER_NAME => (
+                vec![SanType::DnsName(name.try_into().expect("a name"))],
+                vec![ExtendedKeyUsagePurpose::ServerAuth],
+            ),
+            _ => (
+                vec![SanType::URI(
+                    format!("fluidity://agent/{name}").try_into().expect("a URI"),
+                )],
+                vec![ExtendedKeyUsagePurpose::ClientAuth],
+            ),
+        };
+        let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+        self.replace(&self.file(&format!("{name}.key")), &key.serialize_pem());
+        self.replace(&self.file(&format!("{name}.pem")), &certificate.pem());
+        end
+    }
+
+    /// Puts a file in the place of another in one moment.
+    pub fn replace(&self, path: &Path, text: &str) {
+        let new = path.with_extension("new");
+        std::fs::write(&new, text).expect("write");
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).expect("chmod");
+        }
+        std::fs::rename(&new, path).expect("rename");
     }
 
     fn must(&self, args: &[&str]) {

@@ -35,6 +35,13 @@ impl TestServer {
         Self(daemon)
     }
 
+    /// The same with so many open files at the most.
+    pub async fn start_with_open_files(settings: &Settings, most: u32) -> Self {
+        let daemon = Daemon::start_with_open_files("fluidity-server", &settings.text(), most).await;
+        daemon.ready(Duration::from_secs(10)).await;
+        Self(daemon)
+    }
+
     /// Where it speaks QUIC.
     pub fn quic(&self) -> SocketAddr {
         self.port("quic")

@@ -64,7 +64,7 @@ pub(super) const KEYS: &[Key] = &[
         "policy.allow",
         RULE,
         "[]",
-        "rules that open; only one with a cidr opens private addresses",
+        "rules that open; only one with a cidr opens private and own addresses",
     ),
     key(
         "policy.deny",
@@ -112,7 +112,7 @@ pub(super) const KEYS: &[Key] = &[
         "breaker.failures",
         Form::Yaml,
         "10",
-        "failed dials in a row after which a target is left alone",
+        "failed dials of an agent in a row after which it has the target left alone",
     ),
     key(
         "breaker.open-for",
@@ -124,7 +124,7 @@ pub(super) const KEYS: &[Key] = &[
         "breaker.targets",
         Form::Yaml,
         "4096",
-        "failing targets that are remembered",
+        "failing targets that are remembered, of all agents together",
     ),
     key(
         "quic.idle-timeout",

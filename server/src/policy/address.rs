@@ -1,7 +1,8 @@
 //! Addresses that are closed by default: whatever is not a public unicast address of the internet.
 //!
-//! From the IANA special-purpose registries (RFC 6890 and its successors), metadata services of clouds among them.
-//! IPv6 is judged the other way round: only 2000::/3 is public, and inside it a few blocks are not.
+//! From the IANA special-purpose registries (RFC 6890 and its successors), and the few addresses in public space behind
+//! which a cloud keeps its metadata. IPv6 is judged the other way round: only 2000::/3 is public, and inside it a few
+//! blocks are not.
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::fmt;
@@ -12,6 +13,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub enum Special {
     /// This machine.
     Loopback,
+    /// This machine, under an address that is public.
+    Own,
+    /// A cloud's metadata, in public space.
+    Metadata,
     /// A private network (RFC 1918, RFC 4193), a carrier's (RFC 6598) among them.
     Private,
     /// One link only; where clouds keep their metadata and credentials.
@@ -26,6 +31,8 @@ impl fmt::Display for Special {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Loopback => "a loopback address",
+            Self::Own => "an address of the server's own machine",
+            Self::Metadata => "an address of a cloud's metadata service",
             Self::Private => "an address of a private network",
             Self::LinkLocal => "a link-local address (cloud metadata is among them)",
             Self::Multicast => "a multicast address",
@@ -95,12 +102,18 @@ const TEREDO: Ipv6Net = v6(0x2001, 0, 0, 32);
 const BLOCKS_V4: &[(IpNet, Option<Special>)] = &[
     (v4([0, 0, 0, 0], 8), Some(Special::Loopback)),
     (v4([10, 0, 0, 0], 8), Some(Special::Private)),
+    // Alibaba's 100.100.100.200 and Volcengine's 100.96.0.96 are in here.
     (v4([100, 64, 0, 0], 10), Some(Special::Private)),
     (v4([127, 0, 0, 0], 8), Some(Special::Loopback)),
+    // Azure's WireServer: goal state, extensions' settings, certificates. Every Azure machine reaches it, nobody else.
+    (v4([168, 63, 129, 16], 32), Some(Special::Metadata)),
     (v4([169, 254, 0, 0], 16), Some(Special::LinkLocal)),
     (v4([172, 16, 0, 0], 12), Some(Special::Private)),
+    // Oracle's older clouds have theirs at 192.0.0.192.
     (v4([192, 0, 0, 0], 24), Some(Special::Reserved)),
     (v4([192, 0, 2, 0], 24), Some(Special::Reserved)),
+    // Packet, then Equinix Metal.
+    (v4([192, 80, 8, 124], 32), Some(Special::Metadata)),
     (v4([192, 88, 99, 0], 24), Some(Special::Reserved)),
     (v4([192, 168, 0, 0], 16), Some(Special::Private)),
     (v4([198, 18, 0, 0], 15), Some(Special::Reserved)),

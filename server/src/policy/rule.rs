@@ -76,6 +76,11 @@ impl Rule {
     pub(super) fn names_addresses(&self) -> bool {
         self.cidr.is_some()
     }
+
+    /// Whether the address is in the range that the rule names.
+    pub(super) fn covers(&self, address: IpAddr) -> bool {
+        self.cidr.as_ref().is_some_and(|cidr| cidr.0.contains(&address))
+    }
 }
 
 #[derive(Deserialize)]

@@ -18,6 +18,15 @@ fn with(allow: &str, deny: &str) -> Policy {
     Policy::new(DefaultAction::Allow, rules(allow), rules(deny))
 }
 
+/// An open policy on a machine with these addresses.
+fn at_home(own: &[&str], allow: &str) -> Policy {
+    let own: OwnAddresses = own
+        .iter()
+        .map(|net| net.parse::<ipnet::IpNet>().unwrap())
+        .collect();
+    with(allow, "[]").knowing(watch::channel(own).1)
+}
+
 fn agent(name: &str) -> AgentId {
     AgentId::parse(name).unwrap()
 }
@@ -49,6 +58,10 @@ fn closed_addresses_are_closed_in_every_form() {
         ("255.255.255.255", Special::Reserved),
         ("192.0.2.1", Special::Reserved),
         ("198.18.0.1", Special::Reserved),
+        ("168.63.129.16", Special::Metadata),
+        ("192.80.8.124", Special::Metadata),
+        ("100.100.100.200", Special::Private),
+        ("192.0.0.192", Special::Reserved),
     ] {
         let v4: Ipv4Addr = address.parse().unwrap();
         let [a, b, c, d] = v4.octets().map(u16::from);
@@ -279,4 +292,85 @@ proptest! {
                 || address.to_ipv4_mapped().is_some(), "{address}");
         }
     }
+}
+
+#[test]
+fn the_machines_own_addresses_are_closed_in_every_form() {
+    let policy = at_home(
+        &["45.67.89.10/32", "2a00:1111:2222::10/128", "45.67.90.0/28"],
+        "[]",
+    );
+    for target in [
+        "45.67.89.10:22",
+        "45.67.89.10:65535",
+        "45.67.90.15:80",
+        "[::ffff:45.67.89.10]:22",
+        "[64:ff9b::2d43:590a]:22",
+        "[2002:2d43:590a::1]:22",
+        "[2a00:1111:2222::10]:22",
+        "0x2d43590a:22",
+    ] {
+        assert_eq!(
+            ask(&policy, target, &[]),
+            Err(Denied::Special(Special::Own)),
+            "{target}"
+        );
+    }
+    let named = ask(&policy, "a.example:22", &["11.0.0.1", "45.67.89.10"]);
+    assert_eq!(named, Err(Denied::Special(Special::Own)));
+    for neighbour in ["45.67.89.11:22", "45.67.90.16:22", "[2a00:1111:2222::11]:22"] {
+        assert!(ask(&policy, neighbour, &[]).is_ok(), "{neighbour}");
+    }
+}
+
+#[test]
+fn only_a_rule_with_a_range_opens_the_machines_own_addresses() {
+    let target = "45.67.89.10:22";
+    let own = &["45.67.89.10/32"];
+    for closed in [
+        "[{ ports: [22] }]",
+        "[{ cidr: 45.67.89.11 }]",
+        "[{ cidr: 45.67.89.10, ports: [80] }]",
+    ] {
+        let denied = ask(&at_home(own, closed), target, &[]);
+        assert_eq!(denied, Err(Denied::Special(Special::Own)), "{closed}");
+    }
+    assert!(ask(&at_home(own, "[{ cidr: 45.67.89.0/24 }]"), target, &[]).is_ok());
+}
+
+#[test]
+fn an_address_that_the_machine_gets_later_is_closed_from_then_on() {
+    let (sender, own) = watch::channel(OwnAddresses::default());
+    let policy = open().knowing(own);
+    let target = "45.67.89.10:22";
+    let permit = policy
+        .authorize(&agent("laptop"), &Target::parse(target).unwrap())
+        .unwrap();
+    let address = "45.67.89.10".parse().unwrap();
+    assert!(permit.addresses(&[address]).is_ok());
+    sender.send_replace([ipnet::IpNet::from(address)].into_iter().collect());
+    let denied = Err(Denied::Special(Special::Own));
+    assert_eq!(
+        permit.addresses(&[address]),
+        denied,
+        "also for a permit from before"
+    );
+    assert_eq!(ask(&policy, target, &[]).map(drop), denied.map(drop));
+    sender.send_replace(OwnAddresses::default());
+    assert!(ask(&policy, target, &[]).is_ok());
+}
+
+#[test]
+fn an_address_that_turns_out_to_be_the_machines_own_needs_a_rule_with_its_range() {
+    let own = |policy: &Policy| {
+        let target = Target::parse("a.example:22").unwrap();
+        let permit = policy.authorize(&agent("laptop"), &target).unwrap();
+        permit.own_address("::ffff:45.67.89.10".parse().unwrap())
+    };
+    assert_eq!(own(&open()), Err(Denied::Special(Special::Own)));
+    assert_eq!(
+        own(&with("[{ ports: [22] }]", "[]")),
+        Err(Denied::Special(Special::Own))
+    );
+    assert_eq!(own(&with("[{ cidr: 45.67.89.0/24 }]", "[]")), Ok(()));
 }
