@@ -159,6 +159,11 @@ impl Dialer {
         Ok(())
     }
 
+    /// Whether the agent's certificate is over: no server takes it.
+    pub(super) fn is_expired(&self) -> bool {
+        self.shown.borrow().identity.not_after() <= SystemTime::now()
+    }
+
     /// The name that the server's certificate must carry.
     pub(super) fn name(&self) -> &str {
         &self.name

@@ -54,6 +54,10 @@ impl<'a> Summons<'a> {
     /// # Errors
     /// Why there is none, in words for people.
     pub(super) async fn run(mut self, reason: Reason, note: impl Fn(&str)) -> Result<Dialed, String> {
+        // Woken, the server would refuse it, and cost money all the same.
+        if self.dialer.is_expired() {
+            return Err(DialError::Expired.to_string());
+        }
         let (mut spread, cause) = match reason {
             Reason::Wanted(cause) => (Duration::ZERO, cause),
             Reason::Lost => (SPREAD.mul_f64(rand::rng().random()), None),
