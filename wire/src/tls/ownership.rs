@@ -19,19 +19,17 @@ pub(super) fn require_file(path: &Path) -> Result<(), IdentityError> {
     }
 }
 
-/// Looks who could change the files, and says so.
+/// Looks who could change the CA, and says so.
 pub(super) fn check(source: &IdentitySource) -> Result<(), IdentityError> {
-    for (pem, decides) in [
-        (&source.ca, true),
-        (&source.key, true),
-        (&source.certificate, false),
-    ] {
+    for pem in [&source.certificate, &source.key, &source.ca] {
         if let Pem::File(path) = pem {
             require_file(path)?;
-            check_file(path, decides)?;
         }
     }
-    Ok(())
+    match &source.ca {
+        Pem::File(path) => check_file(path),
+        Pem::Text { .. } => Ok(()),
+    }
 }
 
 #[cfg(not(unix))]
