@@ -4,6 +4,7 @@
 //! `websocket`. Every connection is a task of [`Inbound`]'s tracker and ends with it. Errors become statuses in
 //! `reply` and nowhere else.
 
+mod answer;
 mod auth;
 mod body;
 mod client;

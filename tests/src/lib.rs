@@ -14,6 +14,7 @@ mod dns;
 mod http;
 #[cfg(target_os = "linux")]
 mod namespace;
+pub mod odd;
 mod origin;
 mod pattern;
 mod peer;

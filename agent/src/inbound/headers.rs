@@ -10,6 +10,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
 };
+use std::collections::HashSet;
 
 /// The fields that the origin gets: the client's without those that were for the proxy, under the target's own `Host`.
 pub(super) fn for_origin(from_client: &HeaderMap, origin: &Origin, framing: Framing) -> HeaderMap {
@@ -53,17 +54,38 @@ pub(super) fn for_upgrade(from_client: &HeaderMap, origin: &Origin) -> HeaderMap
     fields
 }
 
-/// Takes out of an answer what was between the origin and the proxy.
+/// Takes out of an answer what was between the origin and the proxy, and what it says in the proxy's name.
 pub(super) fn for_client(from_origin: &mut HeaderMap) {
     let listed = listed(from_origin);
     let drop: Vec<HeaderName> = from_origin
         .keys()
-        .filter(|name| is_hop_by_hop(name) || listed.contains(name))
+        .filter(|name| is_hop_by_hop(name) || listed.contains(*name))
         .cloned()
         .collect();
     for name in drop {
         from_origin.remove(name);
     }
+    if from_origin.get_all(PROXY_STATUS).iter().any(names_this_proxy) {
+        let others: Vec<HeaderValue> = from_origin
+            .get_all(PROXY_STATUS)
+            .iter()
+            .filter(|value| !names_this_proxy(value))
+            .cloned()
+            .collect();
+        from_origin.remove(PROXY_STATUS);
+        for value in others {
+            from_origin.append(PROXY_STATUS, value);
+        }
+    }
+}
+
+/// RFC 9209 §2: each proxy on the way adds its own name. Those of others pass, as they came; a line that has ours
+/// anywhere goes.
+fn names_this_proxy(value: &HeaderValue) -> bool {
+    value
+        .as_bytes()
+        .windows(PROXY_NAME.len())
+        .any(|window| window.eq_ignore_ascii_case(PROXY_NAME.as_bytes()))
 }
 
 /// The same for the answer that grants an upgrade.
@@ -94,7 +116,7 @@ fn ask_for_websocket(fields: &mut HeaderMap) {
 }
 
 /// What `Connection` lists is for the neighbour only; names of fields that carry the message itself cannot be among it.
-fn listed(fields: &HeaderMap) -> Vec<HeaderName> {
+fn listed(fields: &HeaderMap) -> HashSet<HeaderName> {
     fields
         .get_all(CONNECTION)
         .iter()
@@ -120,6 +142,11 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             "keep-alive" | "proxy-connection" | "proxy-authentication-info" | "http2-settings"
         )
 }
+
+/// Its names are those of proxies.
+pub(super) const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// What this one is called there.
+pub(super) const PROXY_NAME: &str = "fluidity";
 
 fn mentions(value: &HeaderValue, token: &str) -> bool {
     value.to_str().is_ok_and(|value| {
@@ -235,5 +262,20 @@ mod tests {
         assert_eq!(names.len(), 2, "{names:?}");
         assert_eq!(from.get_all("set-cookie").iter().collect::<Vec<_>>(), ["a", "b"]);
         assert!(from.contains_key("trailer"));
+    }
+
+    #[test]
+    fn an_origin_does_not_speak_in_this_proxys_name() {
+        let mut from = map(&[
+            ("proxy-status", "cdn; hit"),
+            ("proxy-status", "fluidity; error=dns_error"),
+            ("proxy-status", "other, \"Fluidity\"; error=dns_error"),
+            ("proxy-status", "last"),
+        ]);
+        for_client(&mut from);
+        assert_eq!(
+            from.get_all(PROXY_STATUS).iter().collect::<Vec<_>>(),
+            ["cdn; hit", "last"]
+        );
     }
 }

@@ -1,11 +1,13 @@
 //! The one place where a failure becomes an HTTP status, with `Proxy-Status` (RFC 9209) and a sentence for people.
 
+use super::answer::AnswerError;
 use super::body::ReplyBody;
 use super::head::HeadError;
+use super::headers::{PROXY_NAME, PROXY_STATUS};
 use crate::tunnel::{OpenError, State};
 use bytes::Bytes;
 use fluidity_wire::ReplyCode;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{Response, StatusCode};
 use std::fmt::Write;
 
@@ -36,8 +38,8 @@ pub(super) enum OriginError {
     Closed,
     #[error("the origin's answer is not HTTP that can be understood")]
     Protocol,
-    #[error("the origin's answer has a head that is too large")]
-    TooLarge,
+    #[error("the origin's answer cannot be passed on: {0}")]
+    Answer(AnswerError),
     #[error("the origin sent nothing for too long")]
     Idle,
     #[error("the tunnel was lost while the origin was to answer")]
@@ -259,10 +261,7 @@ fn origin(error: OriginError) -> Verdict {
         OriginError::Closed => gateway("connection_terminated", "Try again if that does no harm."),
         OriginError::TunnelLost => gateway("connection_terminated", "Try again if that does no harm."),
         OriginError::Protocol => gateway("http_protocol_error", "Is it an HTTP service?"),
-        OriginError::TooLarge => gateway(
-            "http_response_header_section_size",
-            "Is it the service that you mean?",
-        ),
+        OriginError::Answer(error) => answer(error),
         OriginError::Upload => Verdict::new(
             StatusCode::BAD_REQUEST,
             "http_request_error",
@@ -278,6 +277,44 @@ fn origin(error: OriginError) -> Verdict {
     }
 }
 
+/// What was wrong with an answer.
+fn answer(error: AnswerError) -> Verdict {
+    let gateway = |error, advice| Verdict::new(StatusCode::BAD_GATEWAY, error, advice);
+    match error {
+        AnswerError::NotHttp | AnswerError::Version => gateway(
+            "http_protocol_error",
+            "Is it an HTTP/1.1 service? Check the port, and whether the URL should begin with https://.",
+        ),
+        AnswerError::TooLarge(_) => gateway(
+            "http_response_header_section_size",
+            "Is it the service that you mean? If it is, raise limits.head-size of the agent.",
+        ),
+        AnswerError::TooManyFields(_) => gateway(
+            "http_response_header_section_size",
+            "Is it the service that you mean? Tell those who run it.",
+        ),
+        AnswerError::Trailers(_) => gateway(
+            "http_response_trailer_section_size",
+            "If the service is the one that you mean, raise limits.head-size of the agent.",
+        ),
+        AnswerError::Coding(_) => gateway(
+            "http_response_transfer_coding",
+            "The service has to send its body plain or chunked; tell those who run it.",
+        ),
+        AnswerError::Cut => gateway("http_response_incomplete", "Try again if that does no harm."),
+        AnswerError::ProxyLogin => gateway(
+            "http_protocol_error",
+            "Nothing was sent to it: credentials for a proxy are for this one only. Tell those who run the service.",
+        ),
+        AnswerError::Status | AnswerError::Field(_) | AnswerError::Length(_) | AnswerError::Chunks(_) => {
+            gateway(
+                "http_protocol_error",
+                "The service can be misunderstood as it is; tell those who run it.",
+            )
+        }
+    }
+}
+
 fn body(said: &str, advice: &str) -> String {
     let mut text = String::with_capacity(said.len() + advice.len() + 16);
     let mut letters = said.chars();
@@ -290,7 +327,7 @@ fn body(said: &str, advice: &str) -> String {
 
 /// `fluidity; error=…; details="…"`: the details as a string of RFC 8941 §3.3.3.
 fn proxy_status(error: &str, details: &str) -> Option<HeaderValue> {
-    let mut value = format!("fluidity; error={error}; details=\"");
+    let mut value = format!("{PROXY_NAME}; error={error}; details=\"");
     for char in details.chars().take(MOST_DETAILS) {
         match char {
             '"' | '\\' => value.extend(['\\', char]),
@@ -302,7 +339,6 @@ fn proxy_status(error: &str, details: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(value).ok()
 }
 
-const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 const MOST_DETAILS: usize = 300;
 const SET_UP: &str = "Set it as the HTTP proxy of your browser or program instead of opening it as a page, for example:\n\
     curl --proxy http://127.0.0.1:8080 https://example.com/\n\

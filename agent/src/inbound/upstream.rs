@@ -3,12 +3,15 @@
 //! hyper shuts its transport down also when the other side of a request went away; on this stream a shutdown finishes
 //! only what is through, so that a cut upload reaches the origin as a reset.
 
+use super::answer::{AnswerError, AnswerReader, Turn};
 use super::body::Upload;
+use super::head::HeadLimits;
 use super::reply::OriginError;
 use crate::tunnel::{Session, SessionRecord};
+use bytes::Bytes;
 use fluidity_wire::relay::RelayCounters;
 use fluidity_wire::{SessionIo, SessionRecv, SessionSend, StreamCut};
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -62,8 +65,13 @@ impl Upstream {
     ) -> Result<Self, OriginError> {
         let Session { send, recv, record } = session;
         let meter = Arc::new(Meter::new(record));
+        let head_limits = HeadLimits {
+            size: limits.head_size,
+            fields: MOST_FIELDS,
+        };
         let io = UpstreamIo {
             io: SessionIo::new(send, recv),
+            answers: AnswerReader::new(head_limits, meter.turn.clone()),
             meter: meter.clone(),
             deaf: false,
             linger: None,
@@ -72,7 +80,8 @@ impl Upstream {
             .preserve_header_case(true)
             .title_case_headers(true)
             .max_headers(MOST_FIELDS)
-            .max_buf_size(limits.head_size.max(LEAST_BUFFER))
+            // Heads as they are written anew: a line may have got a byte longer.
+            .max_buf_size(limits.head_size.max(LEAST_BUFFER) + MOST_FIELDS)
             .handshake(TokioIo::new(io))
             .await
             .map_err(|_| OriginError::Closed)?;
@@ -114,7 +123,8 @@ impl Upstream {
         request: Request<Upload>,
         limits: OriginLimits,
     ) -> Result<Response<Incoming>, ExchangeError> {
-        self.meter.begin(request.body().uploaded());
+        let head = request.method() == Method::HEAD;
+        self.meter.begin(request.body().uploaded(), head);
         let before = self.meter.down.load(Ordering::Relaxed);
         let answer = tokio::select! {
             answer = self.sender.try_send_request(request) => {
@@ -131,17 +141,18 @@ impl Upstream {
 
     /// Both bodies are through: the session can wait for another exchange.
     pub(super) fn rest(&self) {
-        self.meter.busy.store(false, Ordering::Relaxed);
+        self.meter.turn.rest();
     }
 
     /// Whether another exchange can begin, at once or within `limit`: the last one is through in both directions then.
     pub(super) async fn is_usable(&mut self, limit: Duration) -> bool {
-        matches!(tokio::time::timeout(limit, self.sender.ready()).await, Ok(Ok(())))
+        let ready = tokio::time::timeout(limit, self.sender.ready()).await;
+        matches!(ready, Ok(Ok(()))) && !self.meter.turn.is_unfit()
     }
 
-    /// Whether the origin has hung up.
+    /// Whether the origin has hung up, or sent what nobody asked for.
     pub(super) fn is_closed(&self) -> bool {
-        self.sender.is_closed()
+        self.sender.is_closed() || self.meter.turn.is_unfit()
     }
 
     /// From now on it belongs to one client connection.
@@ -166,7 +177,7 @@ impl Upstream {
 
 impl Drop for Upstream {
     fn drop(&mut self) {
-        if self.meter.busy.load(Ordering::Relaxed) {
+        if self.meter.turn.is_busy() {
             self.cut.cancel();
         }
     }
@@ -177,7 +188,7 @@ impl Drop for Upstream {
 pub(super) struct Meter {
     up: AtomicU64,
     down: AtomicU64,
-    busy: AtomicBool,
+    turn: Arc<Turn>,
     /// The origin reads no more.
     deaf: AtomicBool,
     /// No more of the origin's bytes are wanted.
@@ -194,7 +205,7 @@ impl Meter {
         Self {
             up: AtomicU64::new(0),
             down: AtomicU64::new(0),
-            busy: AtomicBool::new(false),
+            turn: Arc::default(),
             deaf: AtomicBool::new(false),
             refused: AtomicBool::new(false),
             uploaded: Mutex::default(),
@@ -204,15 +215,15 @@ impl Meter {
         }
     }
 
-    fn begin(&self, uploaded: Arc<AtomicBool>) {
-        self.busy.store(true, Ordering::Relaxed);
+    fn begin(&self, uploaded: Arc<AtomicBool>, head: bool) {
+        self.turn.begin(head);
         *self.uploaded.lock().unwrap_or_else(PoisonError::into_inner) = uploaded;
     }
 
     /// Whether an end of the session now would look like the end of a request that is not through.
     fn is_uploading(&self) -> bool {
         let uploaded = self.uploaded.lock().unwrap_or_else(PoisonError::into_inner);
-        self.busy.load(Ordering::Relaxed) && !uploaded.load(Ordering::Relaxed)
+        self.turn.is_busy() && !uploaded.load(Ordering::Relaxed)
     }
 
     /// Reads no more of what the origin sends: it sends without end.
@@ -244,6 +255,7 @@ impl Meter {
 
     fn note(&self, error: &io::Error) {
         let cut = match cut_in(error) {
+            None if answer_error_in(error).is_some() => "malformed-answer",
             Some(StreamCut::Peer(Some(code))) => code.name(),
             Some(StreamCut::Peer(None) | StreamCut::Closed) | None => "peer-reset",
             Some(StreamCut::ConnectionLost) => "connection-lost",
@@ -259,7 +271,7 @@ impl Drop for Meter {
     fn drop(&mut self) {
         if let Some(record) = self.take_record() {
             let cut = *self.cut.lock().unwrap_or_else(PoisonError::into_inner);
-            let unfinished = self.busy.load(Ordering::Relaxed).then_some("cancelled");
+            let unfinished = self.turn.is_busy().then_some("cancelled");
             let (up, down) = self.moved();
             record.end(up, down, cut.or(unfinished).unwrap_or("finished"));
         }
@@ -284,6 +296,7 @@ pub(super) async fn idle(meter: &Meter, limit: Duration) {
 #[derive(Debug)]
 pub(super) struct UpstreamIo {
     io: SessionIo,
+    answers: AnswerReader,
     meter: Arc<Meter>,
     /// The origin reads no more; its answer may still come.
     deaf: bool,
@@ -291,9 +304,10 @@ pub(super) struct UpstreamIo {
 }
 
 impl UpstreamIo {
-    /// The session, after an upgrade.
-    pub(super) fn into_parts(self) -> (SessionSend, SessionRecv) {
-        self.io.into_parts()
+    /// The session, after an upgrade, and what was read of it but not by hyper.
+    pub(super) fn into_parts(self) -> (SessionSend, SessionRecv, Bytes) {
+        let (send, recv) = self.io.into_parts();
+        (send, recv, self.answers.into_rest())
     }
 }
 
@@ -307,19 +321,19 @@ impl AsyncRead for UpstreamIo {
         if this.meter.refused.load(Ordering::Relaxed) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        let before = out.filled().len();
-        let read = ready!(Pin::new(&mut this.io).poll_read(context, out));
-        match &read {
-            Ok(()) => this.meter.read(out.filled().len() - before),
-            Err(error) => this.meter.note(error),
+        let read = this.answers.poll_read(&mut this.io, context, out);
+        this.meter.read(this.answers.take_moved());
+        if let Poll::Ready(Err(error)) = &read {
+            this.meter.note(error);
         }
-        Poll::Ready(read)
+        read
     }
 }
 
 impl AsyncWrite for UpstreamIo {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.answers.await_answer(&mut this.io, context)?;
         if !this.deaf {
             match ready!(Pin::new(&mut this.io).poll_write(context, bytes)) {
                 Ok(written) => {
@@ -372,9 +386,6 @@ impl AsyncWrite for UpstreamIo {
 
 /// What an exchange that failed means.
 fn explain(error: &hyper::Error) -> OriginError {
-    if error.is_parse_too_large() {
-        return OriginError::TooLarge;
-    }
     if error.is_user() {
         return OriginError::Upload;
     }
@@ -383,6 +394,9 @@ fn explain(error: &hyper::Error) -> OriginError {
     }
     let mut source = error.source();
     while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>().and_then(answer_error_in) {
+            return OriginError::Answer(error);
+        }
         if let Some(StreamCut::ConnectionLost) = error.downcast_ref::<io::Error>().and_then(cut_in) {
             return OriginError::TunnelLost;
         }
@@ -395,8 +409,12 @@ fn cut_in(error: &io::Error) -> Option<&StreamCut> {
     error.get_ref()?.downcast_ref()
 }
 
+fn answer_error_in(error: &io::Error) -> Option<AnswerError> {
+    error.get_ref()?.downcast_ref().copied()
+}
+
 /// Fields of an answer.
-const MOST_FIELDS: usize = 256;
+const MOST_FIELDS: usize = 4096;
 /// hyper's own least.
 const LEAST_BUFFER: usize = 64 * 1024;
 /// For an origin to hang up in turn.

@@ -57,15 +57,17 @@ impl Service {
             .take_record()
             .ok_or(OriginError::Closed)?;
         exchanged.upstream.rest();
+        let (send, recv, rest) = switched.io.into_inner().into_parts();
+        let first = Bytes::from([switched.read_buf, rest].concat());
         let mut frames = Frames::default();
-        frames.follow(&switched.read_buf);
+        frames.follow(&first);
         self.exchange.hand_over(Handover {
             client,
-            session: switched.io.into_inner().into_parts().into(),
+            session: (send, recv).into(),
             record,
             early: Bytes::new(),
             promise: None,
-            first: switched.read_buf,
+            first,
             frames: Some(frames),
         });
         let (mut parts, _) = exchanged.answer.into_parts();
