@@ -93,7 +93,7 @@ impl Upstream {
                 // Whoever waits for an exchange has the shorter limit, and a better word for it.
                 loop {
                     idle(&meter, limits.idle * 2).await;
-                    if meter.busy.load(Ordering::Relaxed) {
+                    if meter.turn.is_busy() {
                         break;
                     }
                 }
