@@ -89,8 +89,10 @@ pub struct Limits {
     pub open_timeout: Duration,
     /// How long a session may be silent.
     pub session_idle: Duration,
-    /// Bytes that the windows of a connection's sessions may grow by.
+    /// Bytes of all agents together that may wait for targets, or be granted to be sent.
     pub window_memory: u64,
+    /// Resident memory past which an agent that makes the server keep too much is cut off.
+    pub memory: u64,
 }
 
 /// Values from the command line; each wins over all other layers.

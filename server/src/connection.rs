@@ -95,7 +95,8 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
     // It may have been replaced during the handshake.
     trust.mark_changed();
     let mut suspended: Option<Instant> = None;
-    let (link, driver) = Link::start(connection, options);
+    let (link, driver) = Link::start(connection, options, guest.share().clone());
+    guest.linked(&link);
     let mut driver = pin!(driver);
     let sessions = TaskTracker::new();
     // Of this connection alone: when it is gone, no session of it may go on dialling.

@@ -13,6 +13,7 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod dial;
+pub mod guard;
 pub mod health;
 pub mod metrics;
 pub mod own_addresses;
@@ -117,6 +118,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
         tokio::spawn(activity.publish(shutdown.draining.clone()))
     });
     let grace = tokio::spawn(shutdown.clone().cut_after(config.drain_grace));
+    let guard = tokio::spawn(guard::watch(house.roster.clone(), config.limits.memory));
     let accept = accept::accept(endpoint.clone(), house, shutdown.draining.clone());
     tokio::select! {
         () = accept => {}
@@ -124,6 +126,7 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     }
 
     grace.abort();
+    guard.abort();
     renew.abort();
     follow_own.abort();
     endpoint.close(
@@ -217,7 +220,6 @@ fn quic_options(config: &Config) -> QuicOptions {
         // The agents' part: a server that asks would keep connections of sleeping laptops.
         keep_alive: None,
         max_sessions: streams(&config.limits),
-        pool: config.limits.window_memory,
     }
 }
 
@@ -271,7 +273,6 @@ fn house(
         }),
         link: LinkOptions {
             hello,
-            pool: config.limits.window_memory,
             max_sessions: streams(&config.limits),
         },
         drain_grace: config.drain_grace,

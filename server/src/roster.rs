@@ -3,12 +3,12 @@
 //! A place is a guard: dropped, it is free again, whatever became of the task that held it.
 
 use crate::config::Limits;
-use fluidity_wire::Others;
 use fluidity_wire::tls::AgentId;
+use fluidity_wire::{Budget, Link, Others, Share};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -18,6 +18,8 @@ pub struct Roster {
     limits: Limits,
     /// Sessions that there are descriptors for.
     room: u32,
+    /// For what agents send and targets have not taken.
+    windows: Arc<Budget>,
     sessions: Arc<AtomicU32>,
     state: Mutex<State>,
     /// Counts the times that an agent came or went.
@@ -32,10 +34,21 @@ struct State {
 }
 
 /// What the connections of one agent share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Agent {
     connections: AtomicU32,
     sessions: AtomicU32,
+    windows: Arc<Share>,
+}
+
+impl Agent {
+    fn new(windows: &Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            connections: AtomicU32::new(0),
+            sessions: AtomicU32::new(0),
+            windows: windows.share(),
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -44,6 +57,7 @@ struct Entry {
     peer: SocketAddr,
     since: Instant,
     sessions: AtomicU32,
+    link: OnceLock<Weak<Link>>,
 }
 
 /// A limit that was reached.
@@ -72,12 +86,24 @@ pub struct Connected {
     pub sessions: u32,
 }
 
+/// What QUIC keeps for one agent.
+#[derive(Debug)]
+pub struct Pieces {
+    /// Who.
+    pub agent: AgentId,
+    /// Pieces of sessions' bytes behind gaps.
+    pub pieces: u64,
+    /// Its connections.
+    pub links: Vec<Arc<Link>>,
+}
+
 impl Roster {
     /// Nobody yet. There is `room` for so many sessions, whatever the limits say; no agent has more than it leaves free.
     pub fn new(limits: Limits, room: u32) -> Arc<Self> {
         Arc::new(Self {
             limits,
             room,
+            windows: Budget::for_peers(limits.window_memory),
             sessions: Arc::default(),
             state: Mutex::default(),
             agents: watch::Sender::default(),
@@ -93,7 +119,8 @@ impl Roster {
         if state.connections.len() >= usize::try_from(self.limits.connections).unwrap_or(usize::MAX) {
             return Err(Full::Server);
         }
-        let shared = state.agents.entry(agent.clone()).or_default().clone();
+        let shared = state.agents.entry(agent.clone());
+        let shared = shared.or_insert_with(|| Agent::new(&self.windows)).clone();
         // A new agent's entry is under its limit, which is at least 1: none is left behind without a connection.
         if !enter(&shared.connections, self.limits.connections_per_agent) {
             return Err(Full::Agent);
@@ -108,6 +135,7 @@ impl Roster {
             peer,
             since: Instant::now(),
             sessions: AtomicU32::new(0),
+            link: OnceLock::new(),
         });
         state.connections.insert(id, entry.clone());
         Ok(Guest {
@@ -139,6 +167,24 @@ impl Roster {
             sessions: entry.sessions.load(Ordering::Relaxed),
         });
         connected.collect()
+    }
+
+    /// The agent of whose sessions QUIC keeps most pieces.
+    pub fn most_pieces(&self) -> Option<Pieces> {
+        let mut agents: BTreeMap<AgentId, Pieces> = BTreeMap::new();
+        for entry in self.lock().connections.values() {
+            let Some(link) = entry.link.get().and_then(Weak::upgrade) else {
+                continue;
+            };
+            let agent = agents.entry(entry.agent.clone()).or_insert_with(|| Pieces {
+                agent: entry.agent.clone(),
+                pieces: 0,
+                links: Vec::new(),
+            });
+            agent.pieces += link.pieces_kept();
+            agent.links.push(link);
+        }
+        agents.into_values().max_by_key(|agent| agent.pieces)
     }
 
     /// Changes when an agent comes or goes.
@@ -184,6 +230,16 @@ impl Guest {
     /// Who it is.
     pub fn agent(&self) -> &AgentId {
         &self.entry.agent
+    }
+
+    /// The connection has a link now.
+    pub fn linked(&self, link: &Arc<Link>) {
+        let _ = self.entry.link.set(Arc::downgrade(link));
+    }
+
+    /// What the agent's connections may hold together of bytes that targets have not taken.
+    pub fn share(&self) -> &Arc<Share> {
+        &self.agent.windows
     }
 
     /// A place for a session.
@@ -265,6 +321,7 @@ mod tests {
             open_timeout: Duration::from_secs(1),
             session_idle: Duration::from_secs(1),
             window_memory: 1 << 20,
+            memory: 1 << 30,
         }
     }
 

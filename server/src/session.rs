@@ -12,7 +12,7 @@ use fluidity_daemon::shutdown::Shutdown;
 use fluidity_trace::{Span, TraceParent};
 use fluidity_wire::relay::{NoTap, RelayOptions, linger_zero, relay};
 use fluidity_wire::tls::AgentId;
-use fluidity_wire::{Incoming, Kind, Open, ReadMessageError, Reply, ReplyCode, ResetCode};
+use fluidity_wire::{Incoming, Kind, Open, ReadMessageError, Reply, ReplyCode, ResetCode, StreamCut};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -50,12 +50,24 @@ pub async fn serve(
         guest,
         services,
     };
+    let stopping = || Refusal::new(ReplyCode::Draining, "the server is stopping");
     let abandoned = incoming.abandoned();
-    let opened = tokio::select! {
-        opened = session.open(&mut incoming, place.as_ref().err()) => opened,
-        // Not cancel safe, and need not be: the session is over. A dial under way is given up.
+    let asked = tokio::select! {
+        asked = session.ask(&mut incoming, place.as_ref().err()) => asked,
         _ = abandoned => Err(Refusal::Silent("abandoned")),
-        () = cut.cancelled() => Err(Refusal::new(ReplyCode::Draining, "the server is stopping")),
+        () = cut.cancelled() => Err(stopping()),
+    };
+    let opened = match asked {
+        Ok(asked) => tokio::select! {
+            opened = session.open(asked) => opened,
+            // Not cancel safe, and need not be: the session is over. A dial under way is given up.
+            cut = incoming.cut() => Err(match cut {
+                StreamCut::Exhausted => Refusal::new(ReplyCode::TooManySessions, "no memory for more bytes that wait"),
+                _ => Refusal::Silent("abandoned"),
+            }),
+            () = cut.cancelled() => Err(stopping()),
+        },
+        Err(refusal) => Err(refusal),
     };
     match opened {
         Ok(upstream) => session.relay(upstream, incoming, cut).await,
@@ -91,21 +103,32 @@ struct Session {
 }
 
 impl Session {
-    /// Everything up to a connected target; `full` is why there is no place.
-    async fn open(&mut self, incoming: &mut Incoming, full: Option<&Full>) -> Result<TcpStream, Refusal> {
+    /// What the agent wants; `full` is why there is no place.
+    async fn ask(&mut self, incoming: &mut Incoming, full: Option<&Full>) -> Result<Open, Refusal> {
         let services = &self.services;
-        let asked = read_open(incoming, services.open_timeout).await?;
-        let agent = self.guest.agent();
-        self.record.asked(&asked, agent);
-        let Open { kind, target, .. } = asked;
-        debug!(%agent, kind = kind.name(), %target, "asked for");
         if services.shutdown.draining.is_cancelled() {
             return Err(Refusal::new(ReplyCode::Draining, "the server is stopping"));
         }
+        // Refused before it is read: what has no place waits for nothing.
         if let Some(full) = full {
             let detail = format!("no more sessions: {full}");
             return Err(Refusal::new(ReplyCode::TooManySessions, detail));
         }
+        let asked = read_open(incoming, services.open_timeout).await?;
+        let agent = self.guest.agent();
+        self.record.asked(&asked, agent);
+        debug!(%agent, kind = asked.kind.name(), target = %asked.target, "asked for");
+        if services.shutdown.draining.is_cancelled() {
+            return Err(Refusal::new(ReplyCode::Draining, "the server is stopping"));
+        }
+        Ok(asked)
+    }
+
+    /// Everything from there to a connected target.
+    async fn open(&mut self, asked: Open) -> Result<TcpStream, Refusal> {
+        let services = &self.services;
+        let agent = self.guest.agent();
+        let Open { kind, target, .. } = asked;
         let authorized = services.policy.authorize(agent, &target);
         let permit = authorized.map_err(|denied| Refusal::new(denied.reply_code(), denied.to_string()))?;
         let began = Instant::now();

@@ -98,6 +98,8 @@ registry! {
         Internal = 0x17, "internal";
         /// The stream's owner went away without an end: a panic, an error path, an aborted task.
         Abandoned = 0x18, "abandoned";
+        /// The receiver's memory for bytes that wait is used up, and this session's bytes wait.
+        Exhausted = 0x19, "exhausted";
     }
 }
 

@@ -3,10 +3,13 @@
 //! QUIC's stream window is one static number, large enough for a fast path with a long delay. Alone it would let a
 //! hundred stalled readers hold a hundred such windows, or, with a small connection window, let a few of them starve
 //! everyone else. So the receiver of each session grants credit on the control stream instead: a small window at
-//! first, doubled while the reader keeps up, out of a bounded pool per connection (docs/adr/0007).
+//! first, doubled while the reader keeps up, out of a bounded pool per connection (docs/adr/0007). A peer that sends past
+//! what it was granted is found out as its bytes are taken out of QUIC.
 //!
-//! Invariants: a limit never falls; the sum of what was borrowed never passes the pool; no clock and no I/O in here.
+//! Invariants: a limit never falls; what a window was granted beyond its first size is reserved in the pool; no clock and no
+//! I/O in here.
 
+use crate::pool::Pool;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -56,89 +59,57 @@ impl SendCredit {
     }
 }
 
-/// What all sessions of a connection may borrow beyond their first window.
-#[derive(Debug)]
-pub(crate) struct Pool {
-    size: u64,
-    state: Mutex<PoolState>,
-}
-
-#[derive(Debug)]
-struct PoolState {
-    free: u64,
-    sessions: u64,
-}
-
-impl Pool {
-    /// A pool of `size` bytes.
-    pub(crate) fn new(size: u64) -> Arc<Self> {
-        Arc::new(Self {
-            size,
-            state: Mutex::new(PoolState {
-                free: size,
-                sessions: 0,
-            }),
-        })
-    }
-
-    /// The most that sessions of one connection can be granted and not have taken, `sessions` of them at most.
-    ///
-    /// First windows shrink as sessions come (`size / n`), so theirs sum up to a logarithm's multiple of the size.
-    pub(crate) fn bound(size: u64, sessions: u32) -> u64 {
-        let doublings = u64::from((u64::from(sessions) * BASE_WINDOW / size.max(1)).max(1).ilog2());
-        size.saturating_mul(2 + doublings)
-            .saturating_add(u64::from(sessions) * FLOOR_WINDOW)
-    }
-
-    fn enter(&self) -> u64 {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.sessions += 1;
-        (self.size / state.sessions).clamp(FLOOR_WINDOW, BASE_WINDOW)
-    }
-
-    /// Borrows up to `wanted`, never more than a quarter of what is left, so that nobody takes it all.
-    fn borrow(&self, wanted: u64) -> u64 {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = wanted.min(state.free / 4);
-        state.free -= taken;
-        taken
-    }
-
-    fn give_back(&self, bytes: u64) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).free += bytes;
-    }
-
-    fn leave(&self, borrowed: u64) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.sessions = state.sessions.saturating_sub(1);
-        state.free += borrowed;
-    }
-}
-
-/// The receiving side of one session: what was granted, what the reader took, how wide the window is.
+/// The receiving side of one session: what was granted, what came, what the reader took, how wide the window is.
 #[derive(Debug)]
 pub(crate) struct Window {
     pool: Arc<Pool>,
     base: u64,
     borrowed: u64,
+    /// What is reserved in the pool: the above, and what was given back and is still granted.
+    reserved: u64,
     granted: u64,
+    /// The limit that the peer must keep to: what it was told, or what it may send untold.
+    limit: u64,
+    /// Bytes that were taken out of QUIC so far.
+    taken: u64,
     delivered: u64,
     /// When, and behind how many bytes, the window's size was looked at last.
     looked: (Instant, u64),
 }
 
+/// What became of bytes that were taken out of QUIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// They may wait for their reader.
+    Fits,
+    /// There is no memory for bytes that wait.
+    Exhausted,
+    /// The peer was not granted so many.
+    Overrun,
+}
+
 impl Window {
-    /// A window for a new session; its first limit is [`granted`](Self::granted).
+    /// A window for a new session, whose first limit, [`granted`](Self::granted), is told to the peer at once.
     pub(crate) fn new(pool: Arc<Pool>, now: Instant) -> Self {
         let base = pool.enter();
         Self {
             pool,
             base,
             borrowed: 0,
+            reserved: 0,
             granted: base,
+            limit: base,
+            taken: 0,
             delivered: 0,
             looked: (now, 0),
         }
+    }
+
+    /// A window whose first limit the peer learns later; until then it may send early bytes.
+    pub(crate) fn early(pool: Arc<Pool>, now: Instant) -> Self {
+        let mut window = Self::new(pool, now);
+        window.limit = EARLY_WINDOW;
+        window
     }
 
     /// The limit that the peer has been given.
@@ -146,10 +117,39 @@ impl Window {
         self.granted
     }
 
+    /// The peer is told its first limit now.
+    pub(crate) fn tell(&mut self) {
+        self.limit = self.limit.max(self.granted);
+    }
+
     /// Bytes that the reader took so far.
     #[cfg(test)]
     pub(crate) fn delivered(&self) -> u64 {
         self.delivered
+    }
+
+    /// Notes in how many pieces bytes came out of QUIC.
+    pub(crate) fn took_pieces(&self, count: usize) {
+        self.pool.took_pieces(count);
+    }
+
+    /// Notes that `bytes` were taken out of QUIC.
+    pub(crate) fn took(&mut self, bytes: u64) -> Taken {
+        self.taken += bytes;
+        let fits = self.pool.took(bytes);
+        if self.taken > self.limit {
+            Taken::Overrun
+        } else if fits {
+            Taken::Fits
+        } else {
+            Taken::Exhausted
+        }
+    }
+
+    /// What was taken out of QUIC is thrown away: the peer gets no more for it.
+    pub(crate) fn drop_taken(&mut self) {
+        self.pool.freed(self.taken - self.delivered);
+        self.delivered = self.taken;
     }
 
     /// Notes that the reader took `bytes`; returns a new limit where it is time to grant one.
@@ -159,32 +159,58 @@ impl Window {
     /// an eighth of a wide window: where packets are lost, the reader is two round trips behind the sender, and more of
     /// the window held back would stop it.
     pub(crate) fn deliver(&mut self, bytes: u64, now: Instant, rtt: Duration) -> Option<u64> {
+        // A reader that counts wrongly must not free what is not there.
+        let bytes = bytes.min(self.taken - self.delivered);
         self.delivered += bytes;
+        self.pool.freed(bytes);
         let size = self.base + self.borrowed;
         let (since, behind) = self.looked;
         if self.delivered - behind >= size / 2 {
             let taken_in = now.saturating_duration_since(since);
             if taken_in < (rtt * 4).max(QUICK) {
-                self.borrowed += self.pool.borrow(size.min(MAX_WINDOW.saturating_sub(size)));
-            } else if taken_in > SLOW && self.borrowed > 0 {
-                let back = self.borrowed.div_ceil(2);
-                self.borrowed -= back;
-                self.pool.give_back(back);
+                self.widen(size.min(MAX_WINDOW.saturating_sub(size)));
+            } else if taken_in > SLOW {
+                self.borrowed -= self.borrowed.div_ceil(2);
             }
             self.looked = (now, self.delivered);
         }
         let limit = self.delivered + self.base + self.borrowed;
         let due = (size / 8).max(LEAST_GRANT).min(size / 2);
-        (limit >= self.granted + due).then(|| {
+        let grant = (limit >= self.granted + due).then(|| {
             self.granted = limit;
+            self.limit = self.limit.max(limit);
             limit
-        })
+        });
+        self.narrow();
+        grant
+    }
+
+    fn widen(&mut self, wanted: u64) {
+        // What was given back and is still granted need not be borrowed again.
+        let kept = wanted.min(self.reserved - self.borrowed);
+        let lent = match wanted - kept {
+            0 => 0,
+            more => self.pool.borrow(more),
+        };
+        self.borrowed += kept + lent;
+        self.reserved += lent;
+    }
+
+    /// Gives back what the window no longer needs: not before the peer has used up what it was granted of it.
+    fn narrow(&mut self) {
+        let open = self.granted.saturating_sub(self.delivered);
+        let needed = self.borrowed.max(open.saturating_sub(self.base));
+        if needed < self.reserved {
+            self.pool.give_back(self.reserved - needed);
+            self.reserved = needed;
+        }
     }
 }
 
 impl Drop for Window {
     fn drop(&mut self) {
-        self.pool.leave(self.borrowed);
+        self.drop_taken();
+        self.pool.leave(self.base, self.reserved);
     }
 }
 
@@ -221,59 +247,132 @@ const SLOW: Duration = Duration::from_secs(2);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
+    use proptest::prelude::*;
 
     const MIB: u64 = 1024 * 1024;
     const RTT: Duration = Duration::from_millis(100);
 
+    /// The reader takes all that the peer may send.
+    fn take_all(window: &mut Window, now: Instant) {
+        let open = window.granted() - window.delivered();
+        assert_eq!(window.took(open), Taken::Fits);
+        window.deliver(open, now, RTT);
+    }
+
     #[test]
     fn a_reader_that_keeps_up_gets_the_widest_window_and_a_slow_one_gives_it_back() {
-        let pool = Pool::new(64 * MIB);
+        let budget = Budget::for_one_peer(64 * MIB);
+        let pool = Pool::new(budget.share(), None);
         let mut now = Instant::now();
         let mut window = Window::new(pool.clone(), now);
         for _ in 0..20 {
             now += RTT;
-            let open = window.granted() - window.delivered();
-            window.deliver(open, now, RTT);
+            take_all(&mut window, now);
         }
         assert_eq!(window.granted() - window.delivered(), MAX_WINDOW);
         for _ in 0..60 {
             now += SLOW * 2;
-            let open = window.granted() - window.delivered();
-            window.deliver(open, now, RTT);
+            take_all(&mut window, now);
         }
         assert_eq!(window.granted() - window.delivered(), BASE_WINDOW);
         drop(window);
-        assert_eq!(pool.state.lock().unwrap().free, 64 * MIB);
+        assert_eq!(budget.free(), 64 * MIB);
     }
 
     #[test]
-    fn a_hundred_greedy_sessions_never_pass_the_bound_and_the_last_still_gets_a_window() {
-        let pool = Pool::new(64 * MIB);
+    fn several_sessions_of_the_only_agent_get_the_widest_window() {
+        let budget = Budget::for_peers(64 * MIB);
+        let pool = Pool::new(budget.share(), None);
+        let mut now = Instant::now();
+        let mut windows: Vec<_> = (0..2).map(|_| Window::new(pool.clone(), now)).collect();
+        for _ in 0..20 {
+            now += RTT;
+            windows.iter_mut().for_each(|window| take_all(window, now));
+        }
+        let open = |window: &Window| window.granted() - window.delivered();
+        assert!(windows.iter().map(open).sum::<u64>() > 12 * MIB);
+        assert_eq!(windows.iter().map(open).max(), Some(MAX_WINDOW));
+    }
+
+    #[test]
+    fn a_hundred_greedy_sessions_never_pass_the_share_and_the_last_still_gets_a_window() {
+        let budget = Budget::for_one_peer(64 * MIB);
+        let pool = Pool::new(budget.share(), None);
         let mut now = Instant::now();
         let mut windows: Vec<_> = (0..100).map(|_| Window::new(pool.clone(), now)).collect();
         for _ in 0..20 {
             now += Duration::from_millis(1);
-            for window in &mut windows {
-                let open = window.granted() - window.delivered();
-                window.deliver(open, now, RTT);
-            }
+            windows.iter_mut().for_each(|window| take_all(window, now));
         }
-        let outstanding: u64 = windows.iter().map(|w| w.granted() - w.delivered()).sum();
-        assert!(outstanding <= Pool::bound(64 * MIB, 100), "{outstanding}");
-        assert!(windows.iter().all(|w| w.granted() - w.delivered() >= BASE_WINDOW));
+        let grown = |window: &Window| window.granted() - window.delivered() - window.base;
+        let outstanding: u64 = windows.iter().map(grown).sum();
+        assert!(outstanding <= 48 * MIB, "{outstanding}");
+        assert!(windows.iter().all(|window| window.base >= BASE_WINDOW / 2));
         let last = Window::new(pool, now);
-        assert_eq!(last.granted(), BASE_WINDOW);
+        assert!(last.granted() >= FLOOR_WINDOW);
     }
 
     #[test]
     fn first_windows_shrink_where_very_many_sessions_share_a_connection() {
-        let pool = Pool::new(16 * MIB);
+        let budget = Budget::for_one_peer(16 * MIB);
+        let pool = Pool::new(budget.share(), None);
         let windows: Vec<_> = (0..4096)
             .map(|_| Window::new(pool.clone(), Instant::now()))
             .collect();
-        let granted: u64 = windows.iter().map(Window::granted).sum();
-        assert!(granted <= Pool::bound(16 * MIB, 4096), "{granted}");
+        assert_eq!(windows.first().map(Window::granted), Some(BASE_WINDOW));
         assert_eq!(windows.last().map(Window::granted), Some(FLOOR_WINDOW));
+        assert_eq!(
+            budget.free(),
+            16 * MIB,
+            "sessions that are idle take nothing of what others grow by"
+        );
+    }
+
+    #[test]
+    fn a_byte_past_what_was_granted_is_an_overrun_and_none_before() {
+        let budget = Budget::for_one_peer(64 * MIB);
+        let pool = Pool::new(budget.share(), None);
+        let now = Instant::now();
+        let mut window = Window::early(pool.clone(), now);
+        assert_eq!(window.took(EARLY_WINDOW), Taken::Fits);
+        window.tell();
+        assert_eq!(window.took(BASE_WINDOW - EARLY_WINDOW), Taken::Fits);
+        assert_eq!(window.took(1), Taken::Overrun);
+        let mut early = Window::early(pool.clone(), now);
+        assert_eq!(early.took(EARLY_WINDOW + 1), Taken::Overrun);
+        let mut window = Window::new(pool, now);
+        assert_eq!(window.took(BASE_WINDOW), Taken::Fits);
+        let limit = window.deliver(BASE_WINDOW / 2, now, RTT).unwrap();
+        assert_eq!(window.took(limit - BASE_WINDOW), Taken::Fits);
+        assert_eq!(window.took(1), Taken::Overrun);
+    }
+
+    proptest! {
+        /// Readers that are quick, slow or asleep, in any order.
+        #[test]
+        fn what_is_granted_beyond_first_windows_is_always_reserved(
+            steps in prop::collection::vec((0..6_usize, 0..9 * MIB, 0..5_000_u64), 1..300)
+        ) {
+            let budget = Budget::for_peers(64 * MIB);
+            let pool = Pool::new(budget.share(), None);
+            let mut now = Instant::now();
+            let mut windows: Vec<_> = (0..6).map(|_| Window::new(pool.clone(), now)).collect();
+            for (number, bytes, millis) in steps {
+                now += Duration::from_millis(millis);
+                let window = &mut windows[number];
+                let bytes = bytes.min(window.granted() - window.delivered());
+                prop_assert!(window.took(bytes) != Taken::Overrun);
+                window.deliver(bytes, now, RTT);
+                let open = window.granted() - window.delivered();
+                prop_assert!(open <= window.base + window.reserved);
+                prop_assert!(window.base + window.borrowed <= MAX_WINDOW);
+                let reserved: u64 = windows.iter().map(|window| window.reserved).sum();
+                prop_assert!(reserved <= 64 * MIB - budget.free(), "{reserved}");
+            }
+            drop((windows, pool));
+            prop_assert_eq!(budget.free(), 64 * MIB);
+        }
     }
 
     #[test]

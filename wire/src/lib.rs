@@ -5,6 +5,7 @@
 //! `stream` (one session's guarded halves) and [`relay`] (the copy). `docs/protocol.md` is the specification.
 
 mod backlog;
+pub mod budget;
 mod buffer;
 pub mod code;
 pub mod codec;
@@ -13,6 +14,7 @@ mod credit;
 mod io;
 pub mod link;
 pub mod message;
+mod pool;
 pub mod quic;
 pub mod relay;
 mod socket;
@@ -20,6 +22,7 @@ mod stream;
 pub mod target;
 pub mod tls;
 
+pub use budget::{Budget, Share};
 pub use code::{CloseCode, ReplyCode, ResetCode};
 pub use io::ReadMessageError;
 pub use link::{Incoming, Link, LinkEnd, LinkOptions, OpenStreamError, Opening, PeerState};

@@ -13,11 +13,13 @@ pub use opening::{OpenStreamError, Opening};
 use permitted::Permitted;
 
 use crate::backlog::Backlog;
+use crate::budget::Share;
 use crate::code::{CloseCode, ReplyCode, ResetCode};
 use crate::codec;
-use crate::credit::{EARLY_WINDOW, Pool, Window};
+use crate::credit::{EARLY_WINDOW, Window};
 use crate::io::{ReadMessageError, read_message, read_now};
 use crate::message::{Control, Hello, Open, Others, Reply};
+use crate::pool::Pool;
 use crate::stream::{SessionRecv, SessionSend, SessionState, StreamCut};
 use bytes::{Bytes, BytesMut};
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
@@ -33,8 +35,6 @@ use tracing::{debug, trace};
 pub struct LinkOptions {
     /// What is said to the peer.
     pub hello: Hello,
-    /// Bytes that the windows of all sessions may grow by together.
-    pub pool: u64,
     /// How many sessions the peer may have open at once, as the transport was told
     /// ([`QuicOptions::max_sessions`](crate::quic::QuicOptions::max_sessions)).
     pub max_sessions: u32,
@@ -76,10 +76,12 @@ pub struct Link {
 }
 
 impl Link {
-    /// Takes a connection over. The caller spawns and owns the driver; the link is dead without it.
+    /// Takes a connection over, whose windows come out of the peer's `share`. The caller spawns and owns the driver; the
+    /// link is dead without it.
     pub fn start(
         connection: Connection,
         options: LinkOptions,
+        share: Arc<Share>,
     ) -> (Arc<Self>, impl Future<Output = LinkEnd> + Send + use<>) {
         let outbox = Arc::new(Outbox::default());
         let (peer, watched) = watch::channel(PeerState::default());
@@ -87,7 +89,7 @@ impl Link {
             connection: connection.clone(),
             outbox: outbox.clone(),
             backlog: Arc::new(Backlog::new(connection.clone())),
-            pool: Pool::new(options.pool),
+            pool: Pool::new(share, Some(connection.clone())),
             permitted: Permitted::new(options.max_sessions),
             peer: watched,
         });
@@ -108,6 +110,13 @@ impl Link {
     /// How many sessions are alive.
     pub fn sessions(&self) -> usize {
         self.outbox.lock().sessions.len()
+    }
+
+    /// About how many pieces of sessions' bytes QUIC got and could not hand out, because others before them are missing. It
+    /// counts some too many: repeated ones, and those of sessions that ended unread.
+    pub fn pieces_kept(&self) -> u64 {
+        let received = self.connection.stats().frame_rx.stream;
+        received.saturating_sub(self.pool.pieces())
     }
 
     /// Opens a session: sends `open` and `early` (the client's first bytes, at most 64 KiB of which go ahead of the
@@ -132,13 +141,15 @@ impl Link {
         let (send, recv) = opened
             .map_err(|_| OpenStreamError::NoStream)?
             .map_err(OpenStreamError::NeverSent)?;
-        Opening::ask(self.adopt(send, recv, EARLY_WINDOW), open, until).await
+        let window = Window::new(self.pool.clone(), Instant::now());
+        Opening::ask(self.adopt((send, recv), window, EARLY_WINDOW), open, until).await
     }
 
     /// Waits for the agent to open a session. Cancel safe.
     pub async fn accept(&self) -> Result<Incoming, ConnectionError> {
         let (send, recv) = self.connection.accept_bi().await?;
-        let (send, recv) = self.adopt(send, recv, 0);
+        let window = Window::early(self.pool.clone(), Instant::now());
+        let (send, recv) = self.adopt((send, recv), window, 0);
         if let Some(count) = self.permitted.raise(self.sessions()) {
             self.connection.set_max_concurrent_bi_streams(count.into());
         }
@@ -165,11 +176,15 @@ impl Link {
         self.connection.close(code.into(), code.name().as_bytes());
     }
 
-    fn adopt(&self, send: SendStream, recv: RecvStream, credit: u64) -> (SessionSend, SessionRecv) {
+    fn adopt(
+        &self,
+        (send, recv): (SendStream, RecvStream),
+        window: Window,
+        credit: u64,
+    ) -> (SessionSend, SessionRecv) {
         let id = VarInt::from(send.id()).into_inner();
         let state = SessionState::new(id, credit, self.outbox.clone());
         self.outbox.lock().sessions.insert(id, Arc::downgrade(&state));
-        let window = Window::new(self.pool.clone(), Instant::now());
         let recv = SessionRecv::new(recv, state.clone(), window, self.connection.clone());
         (SessionSend::new(send, state, self.backlog.clone()), recv)
     }
@@ -200,8 +215,18 @@ impl Incoming {
         self.send.stopped()
     }
 
+    /// The same once the `Open` was read, and takes early bytes out of QUIC meanwhile. Cancel safe.
+    pub async fn cut(&mut self) -> StreamCut {
+        let abandoned = self.abandoned();
+        tokio::select! {
+            cut = abandoned => cut,
+            cut = self.recv.cut() => cut,
+        }
+    }
+
     /// Answers that the target was dialled and hands out the session's halves.
     pub async fn accept(mut self) -> Result<(SessionSend, SessionRecv), StreamCut> {
+        self.recv.tell().await?;
         let reply = Reply {
             code: ReplyCode::Ok,
             detail: String::new(),
@@ -235,6 +260,8 @@ pub(crate) struct Outbox {
     filled: Notify,
     /// More waits than a peer that reads its control stream lets wait.
     full: Notify,
+    /// The peer sent more of a session than it was granted.
+    overrun: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -255,6 +282,10 @@ impl Outbox {
         state.messages.push_back(message);
         drop(state);
         self.filled.notify_one();
+    }
+
+    pub(crate) fn overrun(&self) {
+        self.overrun.notify_one();
     }
 
     fn others(&self, others: Others) {
@@ -302,6 +333,7 @@ async fn drive(connection: Connection, outbox: Arc<Outbox>, peer: watch::Sender<
         end = read_control(&connection, &outbox, &peer) => end,
         error = connection.closed() => error.into(),
         () = outbox.full.notified() => LinkEnd::Protocol("the peer does not read its control stream".into()),
+        () = outbox.overrun.notified() => LinkEnd::Protocol("a session has more bytes than were granted".into()),
     };
     if let LinkEnd::Protocol(reason) = &end {
         debug!(reason, "closing the connection");

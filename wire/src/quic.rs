@@ -5,7 +5,8 @@
 
 use crate::backlog;
 use crate::congestion::ModelConfig;
-use crate::credit::{MAX_WINDOW, Pool};
+use crate::credit::MAX_WINDOW;
+use crate::pool::GUARANTEED;
 use crate::socket::Ungrouped;
 use crate::tls::Identity;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
@@ -28,8 +29,6 @@ pub struct QuicOptions {
     ///
     /// A connection begins with some of them; its [`Link`](crate::Link), which is told the same, raises their number.
     pub max_sessions: u32,
-    /// Bytes that the windows of a connection's sessions may grow by together.
-    pub pool: u64,
 }
 
 /// Why an endpoint could not be made.
@@ -102,8 +101,8 @@ fn transport(options: &QuicOptions) -> Result<Arc<TransportConfig>, QuicError> {
         // The control stream; a second one breaks the protocol.
         .max_concurrent_uni_streams(VarInt::from_u32(1))
         .stream_receive_window(window(MAX_WINDOW))
-        // Never the limit for a peer that keeps to its credit (`credit`), yet a bound for one that does not.
-        .receive_window(window(Pool::bound(options.pool, options.max_sessions.max(ASSUMED_SESSIONS))))
+        // Its link has it follow what was granted (`pool`).
+        .receive_window(window(GUARANTEED))
         // `backlog` lets it follow the path.
         .send_window(backlog::LEAST)
         .datagram_receive_buffer_size(None)
@@ -113,9 +112,11 @@ fn transport(options: &QuicOptions) -> Result<Arc<TransportConfig>, QuicError> {
 
 fn open(
     bind: SocketAddr,
-    config: EndpointConfig,
+    mut config: EndpointConfig,
     server: Option<quinn::ServerConfig>,
 ) -> Result<Endpoint, QuicError> {
+    // `socket` knows packets by their first bits.
+    config.grease_quic_bit(false);
     let bound = || -> io::Result<Endpoint> {
         let socket = Socket::new(Domain::for_address(bind), Type::DGRAM, Some(Protocol::UDP))?;
         if bind.is_ipv6() {
@@ -163,8 +164,6 @@ fn window(bytes: u64) -> VarInt {
 pub(crate) const FIRST_SESSIONS: u32 = 128;
 /// Handshakes that may wait for the accept loop.
 const MAX_INCOMING: usize = 1024;
-/// What an agent reckons with for its own sessions, whose number the server limits.
-const ASSUMED_SESSIONS: u32 = 4096;
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 #[cfg(target_os = "linux")]
 const REMEDY: &str = "raise net.core.rmem_max and net.core.wmem_max";

@@ -210,11 +210,13 @@ pub async fn relay<T: Tap>(
         RelayEnd::PeerReset(_)
         | RelayEnd::ConnectionLost
         | RelayEnd::IdleTimeout
+        | RelayEnd::Exhausted
         | RelayEnd::Cancelled
         | RelayEnd::Refused(_) => {
             let code = match end {
                 RelayEnd::IdleTimeout => ResetCode::IdleTimeout,
                 RelayEnd::Cancelled => ResetCode::ShuttingDown,
+                RelayEnd::Exhausted => ResetCode::Exhausted,
                 _ => ResetCode::Cancelled,
             };
             send.reset(code);
@@ -279,6 +281,14 @@ async fn outward(
     let mut buffer = ReadBuffer::new(&BUFFERS);
     let mut size = SMALLEST_READ;
     loop {
+        if send.scattered() {
+            tokio::select! {
+                () = sleep(GATHER) => {}
+                cut = &mut stopped => return Err(end_of(cut)),
+                () = failed(tcp) => return Err(RelayEnd::TcpReset),
+            }
+            continue;
+        }
         let credit = match send.available() {
             0 => tokio::select! {
                 credit = send.credit() => credit,
@@ -305,7 +315,15 @@ async fn outward(
                 } else if read < room / 4 {
                     size = (size / 2).max(SMALLEST_READ);
                 }
-                send.write_chunk(bytes.split().freeze()).await.map_err(end_of)?;
+                // A small part of a buffer would keep all of it until the peer acknowledged it.
+                let chunk = if read < bytes.capacity() / 2 {
+                    let chunk = send.copied(bytes);
+                    bytes.clear();
+                    chunk
+                } else {
+                    bytes.split().freeze()
+                };
+                send.write_chunk(chunk).await.map_err(end_of)?;
                 moved.outward(length(read));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -448,6 +466,7 @@ fn end_of(cut: StreamCut) -> RelayEnd {
     match cut {
         StreamCut::Peer(code) => RelayEnd::PeerReset(code),
         StreamCut::ConnectionLost => RelayEnd::ConnectionLost,
+        StreamCut::Exhausted => RelayEnd::Exhausted,
         StreamCut::Closed => RelayEnd::PeerReset(None),
     }
 }
@@ -458,6 +477,8 @@ fn length(size: usize) -> u64 {
 
 /// A session that moves little reads into little.
 const SMALLEST_READ: usize = 4 * 1024;
+/// How long a session waits for more bytes of which the peer has not acknowledged many small pieces.
+const GATHER: Duration = Duration::from_millis(5);
 /// How many of QUIC's chunks go to the socket in one call.
 const CHUNKS: usize = 32;
 /// How long an end waits for the peer to have taken what was sent.

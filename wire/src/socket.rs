@@ -4,9 +4,13 @@
 //! batch, a packet of a stalled stream would keep 64 KiB alive for its 1.4: a hundred stalled readers held three times
 //! what they had been granted. Handed over one by one, a packet keeps its own bytes alone.
 //!
+//! Likewise a packet that stands behind others in its datagram (RFC 9000 §12.2) would keep those alive, which QUIC does not
+//! count: a peer could put a byte of a stream behind a kilobyte of nothing. It is handed over by itself, too.
+//!
 //! After [`TURN`] of them, whoever reads gets a turn. quinn keeps what a stream received in a heap, and the heap's room
 //! goes on to the next stream: the longer the bursts, the more room each stream holds in the end.
 
+use crate::codec;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use std::fmt;
@@ -32,6 +36,8 @@ struct Received {
     next: usize,
     /// Bytes of the next batch that were taken.
     taken: usize,
+    /// Bytes of a datagram whose first packets were taken.
+    rest: usize,
     /// Datagrams handed over since others had a turn.
     handed: usize,
 }
@@ -46,6 +52,7 @@ impl Ungrouped {
                 count: 0,
                 next: 0,
                 taken: 0,
+                rest: 0,
                 handed: 0,
             }),
         })
@@ -62,13 +69,19 @@ impl Received {
         Poll::Ready(Ok(()))
     }
 
-    /// Copies the next datagram out; nothing when all are taken. One that is longer than `out` is dropped: no peer
+    /// Copies the next datagram out, or the last packet of one; nothing when all are taken. One that is longer than `out` is dropped: no peer
     /// that keeps to `max_udp_payload_size` (RFC 9000 §18.2) sends it.
     fn take(&mut self, out: &mut [u8]) -> Option<RecvMeta> {
         loop {
             let batch = self.batches.get(self.next).filter(|_| self.next < self.count)?;
             let start = self.next * LARGEST_BATCH + self.taken;
-            let length = batch.stride.min(batch.len.saturating_sub(self.taken));
+            let left = match std::mem::take(&mut self.rest) {
+                0 => batch.stride.min(batch.len.saturating_sub(self.taken)),
+                rest => rest,
+            };
+            let datagram = self.buffer.get(start..start + left).unwrap_or_default();
+            let length = first_packets(datagram).min(left);
+            self.rest = left - length;
             self.taken += length;
             let meta = RecvMeta {
                 len: length,
@@ -78,7 +91,7 @@ impl Received {
             if self.taken >= batch.len {
                 (self.next, self.taken) = (self.next + 1, 0);
             }
-            let datagram = self.buffer.get(start..start + length).unwrap_or_default();
+            let datagram = datagram.get(..length).unwrap_or_default();
             if let Some(out) = out.get_mut(..length).filter(|_| length > 0) {
                 out.copy_from_slice(datagram);
                 return Some(meta);
@@ -152,6 +165,52 @@ impl fmt::Debug for Ungrouped {
     }
 }
 
+/// How many bytes of a datagram stand before a packet with a short header: all where there is none, or nothing before it.
+fn first_packets(datagram: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = datagram.get(at..).unwrap_or_default();
+        match rest.first() {
+            Some(first) if first & LONG_HEADER != 0 => {}
+            // What is not even a packet is left where it is.
+            Some(first) if at > 0 && first & FIXED_BIT != 0 => return at,
+            _ => return datagram.len(),
+        }
+        let Some(length) = long_packet(rest) else {
+            return datagram.len();
+        };
+        at += length;
+    }
+}
+
+/// The length of a packet with a long header, where it says one (RFC 9000 §17.2).
+fn long_packet(bytes: &[u8]) -> Option<usize> {
+    let kind = bytes.first()? >> 4 & 3;
+    let mut rest = bytes.get(VERSION_END..)?;
+    // Both connection ids.
+    for _ in 0..2 {
+        let (length, behind) = rest.split_first()?;
+        rest = behind.get(usize::from(*length)..)?;
+    }
+    match kind {
+        INITIAL => {
+            let token = usize::try_from(codec::varint(&mut rest)?).ok()?;
+            rest = rest.get(token..)?;
+        }
+        RETRY => return None,
+        _ => {}
+    }
+    let length = usize::try_from(codec::varint(&mut rest)?).ok()?;
+    let head = bytes.len() - rest.len();
+    (length <= rest.len()).then_some(head + length)
+}
+
+const LONG_HEADER: u8 = 0x80;
+const FIXED_BIT: u8 = 0x40;
+/// The first byte and the version.
+const VERSION_END: usize = 5;
+const INITIAL: u8 = 0;
+const RETRY: u8 = 3;
 /// Datagrams after which others get a turn: with twice as many, memory grew as without (`docs/performance.md`).
 const TURN: usize = 64;
 /// Batches that are asked for in one call of the kernel.
@@ -196,6 +255,63 @@ mod tests {
                 datagrams.push(room[0]);
             }
         }
+    }
+
+    /// A packet with a long header: an Initial with a token, or a Handshake one.
+    fn long(kind: u8, length: u8) -> Vec<u8> {
+        let mut packet = vec![0xc0 | kind << 4, 0, 0, 0, 1, 2, 8, 8, 1, 9];
+        if kind == INITIAL {
+            packet.extend([3, 7, 7, 7]);
+        }
+        packet.extend([0x40, length]);
+        packet.extend(vec![0xff; length.into()]);
+        packet
+    }
+
+    #[test]
+    fn a_packet_behind_others_is_found_and_nothing_else_is_taken_for_one() {
+        let (initial, handshake, short) = (long(INITIAL, 100), long(2, 200), vec![0x41; 30]);
+        for (datagram, first) in [
+            (short.clone(), 30),
+            (initial.clone(), initial.len()),
+            ([&handshake[..], &short].concat(), handshake.len()),
+            (
+                [&initial[..], &handshake, &short].concat(),
+                initial.len() + handshake.len(),
+            ),
+            // Padding, a packet that is cut off, one whose token is longer than all, a Retry, nothing.
+            ([&initial[..], &[0; 50]].concat(), initial.len() + 50),
+            (handshake[..150].to_vec(), 150),
+            (vec![0xc0, 0, 0, 0, 1, 0, 0, 0x7f, 0xff], 9),
+            ([&[0xf0, 0, 0, 0, 1, 0, 0][..], &short].concat(), 37),
+            (Vec::new(), 0),
+        ] {
+            assert_eq!(first_packets(&datagram), first, "{datagram:02x?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_packet_behind_others_comes_by_itself() {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        let target = socket.local_addr().expect("it is bound");
+        let socket = Ungrouped::new(TokioRuntime.wrap_udp_socket(socket).expect("it is a UDP socket"));
+        let (first, last) = (long(2, 200), vec![0x41; 30]);
+        let sender = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        for _ in 0..2 {
+            let datagram = [&first[..], &last].concat();
+            sender.send_to(&datagram, target).expect("loopback takes it");
+        }
+        let mut received = Vec::new();
+        while received.len() < 4 {
+            let (mut room, mut metas) = (vec![0; 1500], [RecvMeta::default(); 1]);
+            let count = std::future::poll_fn(|context| {
+                socket.poll_recv(context, &mut [IoSliceMut::new(&mut room)], &mut metas)
+            });
+            assert_eq!(count.await.expect("the socket is good"), 1);
+            room.truncate(metas[0].len);
+            received.push(room);
+        }
+        assert_eq!(received, [first.clone(), last.clone(), first, last]);
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 //! A [`SessionRecv`] ends with `None` only on the peer's own end. Used by `relay` and, as [`SessionIo`], by hyper.
 
 mod ahead;
+mod pieces;
 mod recv;
 mod send;
 mod session_io;
@@ -30,6 +31,9 @@ pub enum StreamCut {
     /// The tunnel's connection was lost or closed.
     #[error("the tunnel's connection was lost")]
     ConnectionLost,
+    /// Its bytes wait for a reader, and the memory for such bytes is used up.
+    #[error("the session's bytes are not read, and the memory for bytes that wait is used up")]
+    Exhausted,
     /// This half was used after its end.
     #[error("the stream is already closed")]
     Closed,

@@ -259,6 +259,7 @@ impl Meter {
             Some(StreamCut::Peer(Some(code))) => code.name(),
             Some(StreamCut::Peer(None) | StreamCut::Closed) | None => "peer-reset",
             Some(StreamCut::ConnectionLost) => "connection-lost",
+            Some(StreamCut::Exhausted) => "exhausted",
         };
         self.cut
             .lock()

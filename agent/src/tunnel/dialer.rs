@@ -6,7 +6,7 @@
 use crate::config::Config;
 use fluidity_wire::quic::{self, QuicError, QuicOptions};
 use fluidity_wire::tls::Identity;
-use fluidity_wire::{CloseCode, Hello, Host, Link, LinkEnd, LinkOptions, Target};
+use fluidity_wire::{Budget, CloseCode, Hello, Host, Link, LinkEnd, LinkOptions, Share, Target};
 use quinn::{ConnectionError, Endpoint};
 use std::fmt;
 use std::io;
@@ -33,6 +33,8 @@ pub struct Dialer {
     shown: watch::Sender<Shown>,
     options: QuicOptions,
     link: LinkOptions,
+    /// What all connections to the server may hold of bytes that clients have not taken.
+    share: Arc<Share>,
     endpoints: Endpoints,
 }
 
@@ -120,7 +122,6 @@ impl Dialer {
             idle_timeout: config.quic.idle_timeout,
             keep_alive: Some(config.quic.keep_alive),
             max_sessions: 0,
-            pool: config.limits.window_memory,
         };
         let hello = Hello {
             instance: rand::random(),
@@ -140,9 +141,9 @@ impl Dialer {
             options,
             link: LinkOptions {
                 hello,
-                pool: config.limits.window_memory,
                 max_sessions: 0,
             },
+            share: Budget::for_one_peer(config.limits.window_memory).share(),
             endpoints: Endpoints::default(),
         })
     }
@@ -267,7 +268,7 @@ impl Dialer {
         let endpoint = self.endpoints.get(address.ip())?;
         let connecting = endpoint.connect_with(config, address, &self.name)?;
         let connection = connecting.await.map_err(|error| explain(&error))?;
-        let (link, driver) = Link::start(connection, self.link.clone());
+        let (link, driver) = Link::start(connection, self.link.clone(), self.share.clone());
         let mut driver: Driver = Box::pin(driver);
         let mut peer = link.peer();
         let hello = tokio::select! {

@@ -3,7 +3,7 @@
 use crate::certificates::Certificates;
 use fluidity_wire::quic::{QuicOptions, server_endpoint};
 use fluidity_wire::relay::{NoTap, RelayOptions, relay};
-use fluidity_wire::{CloseCode, Hello, Incoming, Link, LinkOptions, Reply, ReplyCode, ResetCode};
+use fluidity_wire::{Budget, CloseCode, Hello, Incoming, Link, LinkOptions, Reply, ReplyCode, ResetCode};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,6 @@ impl Server {
             idle_timeout: Duration::from_secs(3),
             keep_alive: None,
             max_sessions: 1000,
-            pool: 1 << 24,
         };
         let entered = runtime.enter();
         let identity = certificates.identity("server");
@@ -96,14 +95,14 @@ async fn accept(endpoint: quinn::Endpoint, dials: Arc<AtomicUsize>, links: Arc<M
         max_sessions: 1000,
         uptime: Duration::ZERO,
     };
+    let windows = Budget::for_one_peer(1 << 24);
     while let Some(incoming) = endpoint.accept().await {
         let Ok(connection) = incoming.await else { continue };
         let options = LinkOptions {
             hello: hello.clone(),
-            pool: 1 << 24,
             max_sessions: 1000,
         };
-        let (link, driver) = Link::start(connection, options);
+        let (link, driver) = Link::start(connection, options, windows.share());
         links.lock().unwrap().push(link.clone());
         tokio::spawn(driver);
         let dials = dials.clone();

@@ -4,6 +4,7 @@ use super::{Config, Limits};
 use crate::activity::ActivityOptions;
 use crate::breaker::BreakerOptions;
 use crate::dial::DialOptions;
+use crate::guard::default_limit;
 use crate::policy::{DefaultAction, Policy, Rule};
 use crate::resolve::{NameServer, ResolverOptions};
 use fluidity_daemon::admin::NO_LOGIN;
@@ -113,6 +114,7 @@ struct FileLimits {
     open_timeout: HumanDuration,
     session_idle: HumanDuration,
     window_memory: ByteSize,
+    memory: Option<ByteSize>,
 }
 
 impl File {
@@ -260,6 +262,18 @@ fn limits(file: &FileLimits, origins: &Origins) -> Result<Limits, SettingsError>
                 ByteSize::mib(1)..=most,
             )?
             .0,
+        memory: match file.memory {
+            Some(memory) => {
+                origins
+                    .within(
+                        "limits.memory",
+                        memory,
+                        ByteSize::mib(64)..=ByteSize::mib(1024 * 1024),
+                    )?
+                    .0
+            }
+            None => default_limit(),
+        },
     })
 }
 

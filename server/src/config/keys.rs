@@ -141,8 +141,8 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "limits.connections-per-agent",
         Form::Yaml,
-        "16",
-        "connections of one agent",
+        "4",
+        "connections of one agent: two machines, each with one that takes over from another",
     ),
     key("limits.sessions", Form::Yaml, "16384", "sessions at once"),
     key(
@@ -167,7 +167,13 @@ pub(super) const KEYS: &[Key] = &[
         "limits.window-memory",
         Form::Text,
         "64MiB",
-        "memory, per connection, for agents that send faster than targets read",
+        "memory for all agents that send faster than targets read; one agent may hold half",
+    ),
+    key(
+        "limits.memory",
+        Form::Text,
+        "",
+        "resident memory past which an agent that costs too much is cut off; three quarters of the container's if not set",
     ),
     key(
         "cloudwatch.cluster-name",

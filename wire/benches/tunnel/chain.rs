@@ -4,7 +4,9 @@ use crate::certificates::Certificates;
 use bytes::Bytes;
 use fluidity_wire::quic::{QuicOptions, client_config, client_endpoint, server_endpoint};
 use fluidity_wire::relay::{NoTap, RelayOptions, relay};
-use fluidity_wire::{Hello, Kind, Link, LinkOptions, Open, ResetCode, SessionRecv, SessionSend, Target};
+use fluidity_wire::{
+    Budget, Hello, Kind, Link, LinkOptions, Open, ResetCode, SessionRecv, SessionSend, Target,
+};
 use quinn::{Connection, Endpoint};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,6 @@ impl Chain {
             idle_timeout: DEADLINE,
             keep_alive: Some(Duration::from_secs(1)),
             max_sessions,
-            pool: POOL,
         };
         let here = "127.0.0.1:0".parse().expect("an address");
         let server =
@@ -134,10 +135,9 @@ fn start(connection: Connection) -> Arc<Link> {
             max_sessions: SESSIONS,
             uptime: Duration::ZERO,
         },
-        pool: POOL,
         max_sessions: SESSIONS,
     };
-    let (link, driver) = Link::start(connection, options);
+    let (link, driver) = Link::start(connection, options, Budget::for_one_peer(POOL).share());
     tokio::spawn(driver);
     link
 }

@@ -16,6 +16,8 @@ pub enum RelayEnd {
     ConnectionLost,
     /// No byte moved for too long.
     IdleTimeout,
+    /// The socket does not take the session's bytes, and the memory for bytes that wait is used up.
+    Exhausted,
     /// The session was cancelled from this side.
     Cancelled,
     /// The target was not reached after all; `None` is an answer that did not come or was not understood.
@@ -32,6 +34,7 @@ impl RelayEnd {
             Self::PeerReset(None) => "peer-reset",
             Self::ConnectionLost => "connection-lost",
             Self::IdleTimeout => "idle-timeout",
+            Self::Exhausted => "exhausted",
             Self::Cancelled => "cancelled",
             Self::Refused(Some(code)) => code.name(),
             Self::Refused(None) => "no-answer",

@@ -1,11 +1,11 @@
 //! The receiving half: chunks as they came, the peer's own end, or a cut.
 
 use super::ahead::Ahead;
-use super::{SessionState, StreamCut, cut_of_read, peer};
+use super::{SessionState, StreamCut, cut_of_read};
 use crate::code::ResetCode;
-use crate::credit::Window;
+use crate::credit::{Taken, Window};
 use bytes::Bytes;
-use quinn::{RecvStream, ResetError};
+use quinn::RecvStream;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub struct SessionRecv {
     rtt: Duration,
     connection: quinn::Connection,
     ended: bool,
+    /// More was taken out of QUIC than there is memory for.
+    exhausted: bool,
 }
 
 impl SessionRecv {
@@ -44,6 +46,7 @@ impl SessionRecv {
             rtt,
             connection,
             ended: false,
+            exhausted: false,
         }
     }
 
@@ -59,6 +62,16 @@ impl SessionRecv {
     /// The limit that the peer starts with.
     pub(crate) fn granted(&self) -> u64 {
         self.window.granted()
+    }
+
+    /// The peer is told its first limit; what it sent before may not have been more than early bytes.
+    pub(crate) async fn tell(&mut self) -> Result<(), StreamCut> {
+        let cut = poll_fn(|context| Poll::Ready(self.poll_cut(context))).await;
+        if let Poll::Ready(cut) = cut {
+            return Err(cut);
+        }
+        self.window.tell();
+        Ok(())
     }
 
     /// Bytes read so far.
@@ -106,6 +119,8 @@ impl SessionRecv {
         self.ahead.copy(buf);
         if buf.filled().len() == before {
             ready!(self.stream.poll_read_buf(context, buf)).map_err(cut_of_read)?;
+            self.window.took_pieces(1);
+            self.took(buf.filled().len() - before)?;
         }
         let size = u64::try_from(buf.filled().len() - before).unwrap_or(u64::MAX);
         if size == 0 {
@@ -127,11 +142,30 @@ impl SessionRecv {
         }
         // It keeps nothing between two polls.
         let read = ready!(pin!(self.stream.read_chunks(chunks)).poll(context)).map_err(cut_of_read)?;
-        if read.is_none() {
-            self.ahead.finished = true;
-            self.ended = true;
+        match read {
+            Some(count) => {
+                self.window.took_pieces(count);
+                self.took(chunks.iter().take(count).map(Bytes::len).sum())?;
+            }
+            None => {
+                self.ahead.finished = true;
+                self.ended = true;
+            }
         }
         Poll::Ready(Ok(read))
+    }
+
+    /// Counts bytes that came out of QUIC. A peer that sent more than it was granted loses its connection.
+    fn took(&mut self, size: usize) -> Result<(), StreamCut> {
+        match self.window.took(u64::try_from(size).unwrap_or(u64::MAX)) {
+            Taken::Fits => {}
+            Taken::Exhausted => self.exhausted = true,
+            Taken::Overrun => {
+                self.state.outbox.overrun();
+                return Err(StreamCut::ConnectionLost);
+            }
+        }
+        Ok(())
     }
 
     /// Notes that `bytes` of what was read are out of this process's memory, so that the peer may send more.
@@ -145,30 +179,26 @@ impl SessionRecv {
 
     /// Completes when the stream is cut, while nobody reads it; never after its end. Cancel safe.
     ///
-    /// Meanwhile what arrives is taken out of QUIC, for [`read`](Self::read): as much as the peer was granted.
+    /// Meanwhile what arrives is taken out of QUIC, for [`read`](Self::read): as much as the peer was granted, and as there
+    /// is memory for. A session that finds none is cut, since what it left in QUIC would stop all others.
     pub async fn cut(&mut self) -> StreamCut {
         poll_fn(|context| self.poll_cut(context)).await
     }
 
     fn poll_cut(&mut self, context: &mut Context<'_>) -> Poll<StreamCut> {
-        let granted = self.window.granted().saturating_sub(self.received);
-        while !self.ended && self.ahead.has_room(granted) {
+        while !self.ended {
             let mut chunks = [const { Bytes::new() }; AT_ONCE];
+            self.exhausted = false;
             match ready!(self.poll_stream(&mut chunks, context)) {
                 Ok(Some(count)) => self.ahead.put(chunks.get_mut(..count).unwrap_or_default()),
                 Ok(None) => {}
                 Err(cut) => return Poll::Ready(cut),
             }
+            if self.exhausted {
+                return Poll::Ready(StreamCut::Exhausted);
+            }
         }
-        if self.ended {
-            return Poll::Pending;
-        }
-        match ready!(pin!(self.stream.received_reset()).poll(context)) {
-            Ok(Some(code)) => Poll::Ready(peer(code)),
-            Ok(None) => Poll::Pending,
-            Err(ResetError::ConnectionLost(_)) => Poll::Ready(StreamCut::ConnectionLost),
-            Err(ResetError::ZeroRttRejected) => Poll::Ready(StreamCut::Closed),
-        }
+        Poll::Pending
     }
 
     /// Reads until the peer cuts the stream, and keeps nothing; pending for ever where it ends instead. Cancel safe.
@@ -181,7 +211,7 @@ impl SessionRecv {
             let before = self.received;
             match self.read(&mut chunks).await {
                 Ok(Some(_)) if self.received <= most => self.delivered(self.received - before),
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => self.window.drop_taken(),
                 Ok(None) => std::future::pending().await,
                 Err(cut) => return cut,
             }
@@ -195,6 +225,9 @@ impl SessionRecv {
             // Refused only where it already ended.
             let _ = self.stream.stop(code.into());
         }
+        // Nobody will read it.
+        self.ahead = Ahead::default();
+        self.window.drop_taken();
     }
 }
 

@@ -1,5 +1,6 @@
 //! The sending half: bytes inside the peer's credit, an end on purpose, or a cut.
 
+use super::pieces::Pieces;
 use super::{SessionState, StreamCut, cut_of_write};
 use crate::backlog::Backlog;
 use crate::code::ResetCode;
@@ -22,6 +23,8 @@ pub struct SessionSend {
     backlog: Arc<Backlog>,
     sent: u64,
     ended: bool,
+    /// Small pieces that the peer has not acknowledged.
+    pieces: Pieces,
     /// Tells of the peer's stop; made when a write has to wait.
     stop: Option<ReusableBoxFuture<'static, StreamCut>>,
 }
@@ -34,6 +37,7 @@ impl SessionSend {
             backlog,
             sent: 0,
             ended: false,
+            pieces: Pieces::default(),
             stop: None,
         }
     }
@@ -51,6 +55,16 @@ impl SessionSend {
     /// How many bytes may be written now without waiting for the peer.
     pub fn available(&self) -> u64 {
         self.state.credit.available(self.sent)
+    }
+
+    /// The same bytes in memory of just their size.
+    pub(crate) fn copied(&self, bytes: &[u8]) -> Bytes {
+        self.pieces.copy(bytes)
+    }
+
+    /// Whether the peer has not acknowledged so many small pieces that the next ones should be gathered first.
+    pub(crate) fn scattered(&self) -> bool {
+        self.pieces.many()
     }
 
     /// Waits until bytes may be written; returns how many. Cancel safe.

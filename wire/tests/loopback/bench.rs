@@ -4,8 +4,8 @@ use crate::certificates::Certificates;
 use bytes::Bytes;
 use fluidity_wire::quic::{QuicOptions, client_config, client_endpoint, server_config};
 use fluidity_wire::{
-    CloseCode, Hello, Incoming, Kind, Link, LinkEnd, LinkOptions, Open, SessionRecv, SessionSend, StreamCut,
-    Target,
+    Budget, CloseCode, Hello, Incoming, Kind, Link, LinkEnd, LinkOptions, Open, SessionRecv, SessionSend,
+    StreamCut, Target,
 };
 use quinn::{Connection, ConnectionError, Endpoint};
 use std::sync::Arc;
@@ -57,7 +57,6 @@ impl Bare {
             idle_timeout: DEADLINE * 2,
             keep_alive: Some(Duration::from_secs(1)),
             max_sessions,
-            pool: setup.pool,
         };
         let mut config =
             server_config(&certificates.identity("server"), &options(setup.max_sessions)).unwrap();
@@ -106,13 +105,12 @@ pub(crate) struct End {
 impl End {
     fn start(connection: &Connection, software: &str, setup: &Setup) -> Self {
         let hello = hello(software, setup.max_sessions);
-        let pool = setup.pool;
         let options = LinkOptions {
             hello,
-            pool,
             max_sessions: setup.max_sessions,
         };
-        let (link, driver) = Link::start(connection.clone(), options);
+        let share = Budget::for_one_peer(setup.pool).share();
+        let (link, driver) = Link::start(connection.clone(), options, share);
         Self {
             link,
             driver: tokio::spawn(driver),

@@ -1,15 +1,19 @@
 //! Credit on the wire: senders keep to it, and readers that stand still harm nobody.
 
 use crate::bench::{
-    Bare, DEADLINE, Pair, hello, open, pattern, read_all, read_exact, stays_pending, until, within, write,
+    Bare, DEADLINE, Pair, closed_with, hello, open, pattern, read_all, read_exact, stays_pending, until,
+    within, write,
 };
 use bytes::{Bytes, BytesMut};
 use fluidity_wire::codec;
 use fluidity_wire::message::Control;
-use fluidity_wire::{Reply, ReplyCode};
+use fluidity_wire::{CloseCode, Reply, ReplyCode, StreamCut};
 use quinn::{Connection, SendStream};
+use std::time::Duration;
+use tokio::time::timeout;
 
 const BASE_WINDOW: u64 = 256 * 1024;
+const EARLY_WINDOW: u64 = 64 * 1024;
 
 /// The control stream of an end without a link.
 async fn say(connection: &Connection) -> SendStream {
@@ -169,4 +173,96 @@ async fn a_hundred_stalled_readers_hold_little_and_starve_nobody() {
             within("an end", async { tokio::join!(writing, read_all(&mut agent.1)) }).await;
         assert_eq!((u64::try_from(read.len()), end), (Ok(sent + 2), Ok(())));
     }
+}
+
+/// A session that an agent without a link asks for, with its first bytes behind the `Open`.
+async fn asked(agent: &Connection, early: Bytes) -> (SendStream, quinn::RecvStream) {
+    let mut head = BytesMut::new();
+    codec::encode_open(&open(), &mut head);
+    let (mut send, recv) = agent.open_bi().await.unwrap();
+    send.write_chunk(head.freeze()).await.unwrap();
+    send.write_chunk(early).await.unwrap();
+    (send, recv)
+}
+
+fn bytes(count: u64) -> Bytes {
+    pattern(usize::try_from(count).unwrap())
+}
+
+#[tokio::test]
+async fn an_agent_that_sends_past_its_credit_loses_the_connection() {
+    let bare = Bare::connect().await;
+    let server = bare.server();
+    let _control = say(&bare.agent).await;
+    let (mut send, _back) = asked(&bare.agent, Bytes::new()).await;
+    let mut incoming = server.incoming().await;
+    incoming.read_open(DEADLINE).await.unwrap();
+    let (_send, mut recv) = incoming.accept().await.unwrap();
+    send.write_chunk(bytes(BASE_WINDOW)).await.unwrap();
+    stays_pending("a cut for what was granted", recv.cut()).await;
+    send.write_chunk(bytes(1)).await.unwrap();
+    assert_eq!(within("a cut", recv.cut()).await, StreamCut::ConnectionLost);
+    assert!(server.blames_its_peer().await.contains("granted"));
+    closed_with(&bare.agent, CloseCode::Protocol).await;
+}
+
+#[tokio::test]
+async fn more_early_bytes_than_may_be_lose_the_connection_and_as_many_do_not() {
+    let bare = Bare::connect().await;
+    let server = bare.server();
+    let _control = say(&bare.agent).await;
+    let (_send, _back) = asked(&bare.agent, bytes(EARLY_WINDOW)).await;
+    let mut incoming = server.incoming().await;
+    incoming.read_open(DEADLINE).await.unwrap();
+    stays_pending("a cut for early bytes", incoming.cut()).await;
+    incoming.accept().await.unwrap();
+    let (_send, _back) = asked(&bare.agent, bytes(EARLY_WINDOW + 1)).await;
+    let mut incoming = server.incoming().await;
+    incoming.read_open(DEADLINE).await.unwrap();
+    assert_eq!(within("a cut", incoming.cut()).await, StreamCut::ConnectionLost);
+    assert!(server.blames_its_peer().await.contains("granted"));
+}
+
+#[tokio::test]
+async fn a_server_that_sends_past_its_credit_loses_the_connection() {
+    let bare = Bare::connect().await;
+    let agent = bare.agent();
+    let _control = say(&bare.server).await;
+    let opening = agent.link.open(open(), Bytes::new(), DEADLINE);
+    let answering = async {
+        let (mut send, recv) = bare.server.accept_bi().await.unwrap();
+        let mut answer = BytesMut::new();
+        let (code, detail, window) = (ReplyCode::Ok, String::new(), 0);
+        codec::encode_reply(&Reply { code, detail, window }, &mut answer);
+        send.write_chunk(answer.freeze()).await.unwrap();
+        send.write_chunk(bytes(BASE_WINDOW + 1)).await.unwrap();
+        (send, recv)
+    };
+    let (opened, _session) = within("a session", async { tokio::join!(opening, answering) }).await;
+    let (_send, mut recv) = opened.unwrap();
+    assert_eq!(within("a cut", recv.cut()).await, StreamCut::ConnectionLost);
+    assert!(agent.blames_its_peer().await.contains("granted"));
+}
+
+#[tokio::test]
+async fn what_nobody_takes_stops_at_quics_window_which_follows_credit() {
+    let bare = Bare::connect().await;
+    let server = bare.server();
+    let _control = say(&bare.agent).await;
+    let mut kept = Vec::new();
+    for _ in 0..10 {
+        let (send, back) = asked(&bare.agent, Bytes::new()).await;
+        let mut incoming = server.incoming().await;
+        incoming.read_open(DEADLINE).await.unwrap();
+        kept.push((send, back, incoming.accept().await.unwrap()));
+    }
+    let (chunk, mut sent) = (pattern(16 * 1024), 0);
+    for (send, ..) in &mut kept {
+        // Nobody looks at these sessions, so that only QUIC can stop what is sent.
+        while let Ok(written) = timeout(Duration::from_millis(300), send.write(&chunk)).await {
+            sent += u64::try_from(written.unwrap()).unwrap();
+            assert!(sent < 8 * 1024 * 1024, "{sent} bytes of ten sessions");
+        }
+    }
+    assert!(sent >= 10 * BASE_WINDOW, "{sent} bytes of ten sessions");
 }
