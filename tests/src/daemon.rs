@@ -148,11 +148,20 @@ impl Daemon {
 
     /// Resident memory in bytes: VmRSS of `/proc/PID/status`.
     pub fn rss(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was ever resident, in bytes: VmHWM.
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("the process runs");
         let line = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
-            .expect("VmRSS");
+            .find_map(|line| line.strip_prefix(name))
+            .expect("memory");
         line.trim()
             .trim_end_matches("kB")
             .trim()

@@ -1,0 +1,316 @@
+//! An agent with good papers that keeps to nothing, and what it can make the server hold: less than the budget in
+//! docs/security.md, whatever it sends or leaves unread, while another agent is served.
+
+use bytes::Bytes;
+use fluidity_tests::{
+    Hostile, MIB, Origin, Peer, Served, Setup, Stack, Tamper, Untampered, open_message, raise_open_files,
+    until, within,
+};
+use quinn::{ConnectionError, SendStream, TransportConfig, VarInt};
+use serde_json::json;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
+
+/// What the server may hold in a test: the whole of docs/security.md's table is 400 MiB; these attacks are each a part of it.
+const LIMIT: u64 = 220 * MIB;
+/// How long an attack goes on at the least.
+const ATTACK: Duration = Duration::from_secs(15);
+/// As many connections as the attacker tries to have.
+const CONNECTIONS: usize = 6;
+const MALLORY: &str = "mallory";
+
+/// A server with a good agent, and the identity of a bad one; whatever listens on loopback may be reached.
+async fn stack() -> Stack {
+    raise_open_files(16384);
+    let stack = Setup::new()
+        .allow_rule(json!({ "cidr": "127.0.0.1/32" }))
+        .start()
+        .await;
+    stack.pki.issue_agent(MALLORY);
+    stack
+}
+
+/// The attacker's windows: as large as they can be.
+fn wide() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .send_window(1 << 30)
+        .receive_window(VarInt::MAX)
+        .stream_receive_window(VarInt::from_u32(1 << 24))
+        .keep_alive_interval(Some(Duration::from_secs(1)));
+    transport
+}
+
+async fn hostile(stack: &Stack, tamper: impl Tamper) -> Result<Hostile, ConnectionError> {
+    Hostile::connect(&stack.pki, MALLORY, stack.server.quic(), wide(), tamper).await
+}
+
+/// A target that takes connections and reads nothing.
+fn deaf(origin: Origin) -> Served {
+    origin.serve(|peer| async move {
+        let _peer = peer;
+        std::future::pending::<()>().await;
+    })
+}
+
+/// A target that says as much as it can.
+fn loud(origin: Origin) -> Served {
+    origin.serve(|mut peer| async move { while peer.try_write(vec![7; 64 << 10]).await.is_ok() {} })
+}
+
+/// While `attack` goes on, a well-behaved agent's requests are answered; returns the slowest.
+async fn served_beside<F: Future<Output = ()>>(stack: &Stack, attack: F) -> Duration {
+    let origin = Origin::bind().await.hello("here");
+    let good = async {
+        let began = Instant::now();
+        let (mut slowest, mut count) = (Duration::ZERO, 0);
+        while began.elapsed() < ATTACK || count < 20 {
+            let asked = Instant::now();
+            let answer = within(
+                Duration::from_secs(60),
+                "an answer",
+                stack.get(origin.addr(), "/"),
+            )
+            .await;
+            assert_eq!(answer, (200, "here".to_owned()));
+            slowest = slowest.max(asked.elapsed());
+            count += 1;
+            assert!(stack.server.peak() < LIMIT, "{} MiB", stack.server.peak() / MIB);
+        }
+        println!(
+            "{count} requests, slowest {slowest:?}, peak {} MiB",
+            stack.server.peak() / MIB
+        );
+        slowest
+    };
+    tokio::select! {
+        slowest = good => slowest,
+        () = attack => panic!("the attack ended"),
+    }
+}
+
+/// Does the same on every connection that the attacker gets, and again on a new one when it loses one.
+async fn on_every_connection<T, F, R>(stack: &Stack, tamper: T, attack: F)
+where
+    T: Tamper + Clone,
+    F: Fn(Hostile) -> R,
+    R: Future<Output = ()>,
+{
+    let attackers = (0..CONNECTIONS).map(|_| async {
+        loop {
+            match hostile(stack, tamper.clone()).await {
+                Ok(connection) => attack(connection).await,
+                // One too many, and it is told so.
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    });
+    futures_util::future::join_all(attackers).await;
+}
+
+/// Sends without looking at credit until QUIC itself stops it.
+async fn pour(mut send: SendStream, bytes: u64) {
+    let chunk = Bytes::from(vec![7; 64 << 10]);
+    for _ in 0..bytes / chunk.len() as u64 {
+        if send.write_chunk(chunk.clone()).await.is_err() {
+            return;
+        }
+    }
+    // Kept open: an end would let the server forget it.
+    let _ = send.stopped().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_agent_that_sends_past_its_credit_is_cut_off_and_costs_bounded_memory() {
+    let stack = stack().await;
+    let target = deaf(Origin::bind().await);
+    served_beside(
+        &stack,
+        on_every_connection(&stack, Untampered, |hostile| {
+            let target = target.addr();
+            async move {
+                let mut streams = JoinSet::new();
+                let mut kept = Vec::new();
+                for _ in 0..56 {
+                    let Ok((send, recv)) = hostile.open(target, 1 << 18).await else {
+                        break;
+                    };
+                    kept.push(recv);
+                    streams.spawn(pour(send, 8 * MIB));
+                }
+                hostile.connection.closed().await;
+            }
+        }),
+    )
+    .await;
+    // Told why.
+    let hostile = until(Duration::from_secs(30), "a connection", || async {
+        hostile(&stack, Untampered).await
+    })
+    .await;
+    let (send, _recv) = hostile.open(target.addr(), 1 << 18).await.expect("a stream");
+    tokio::spawn(pour(send, 8 * MIB));
+    let end = within(Duration::from_secs(30), "a close", hostile.connection.closed()).await;
+    let ConnectionError::ApplicationClosed(close) = &end else {
+        panic!("{end:?}")
+    };
+    assert_eq!(u64::from(close.error_code), 0x22, "protocol: {close:?}");
+}
+
+/// Leaves out one byte behind the `Open`, so that the server can take nothing of what follows.
+#[derive(Clone, Copy, Debug)]
+struct Gap;
+
+impl Tamper for Gap {
+    fn drops_stream(&self, stream: u64, offset: u64, length: u64) -> bool {
+        stream % 4 == 0 && offset == OPEN && length == 1
+    }
+}
+
+const OPEN: u64 = 23;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_behind_a_gap_are_bounded_by_quics_window_which_follows_credit() {
+    let stack = stack().await;
+    let target = deaf(Origin::bind().await);
+    assert_eq!(open_message(target.addr(), 1 << 18).len() as u64, OPEN);
+    served_beside(
+        &stack,
+        on_every_connection(&stack, Gap, |hostile| {
+            let target = target.addr();
+            async move {
+                let mut streams = JoinSet::new();
+                let mut kept = Vec::new();
+                for _ in 0..56 {
+                    let Ok((mut send, recv)) = hostile.open(target, 1 << 18).await else {
+                        break;
+                    };
+                    kept.push(recv);
+                    // By itself in its packet: what follows waits for the next one.
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    let _ = send.write_all(&[1]).await;
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                    streams.spawn(pour(send, 8 * MIB));
+                }
+                hostile.connection.closed().await;
+            }
+        }),
+    )
+    .await;
+}
+
+/// Leaves out every other byte behind the `Open`.
+#[derive(Clone, Copy, Debug)]
+struct Gaps;
+
+impl Tamper for Gaps {
+    fn drops_stream(&self, stream: u64, offset: u64, length: u64) -> bool {
+        stream % 4 == 0 && offset >= OPEN && length == 1 && offset % 2 == 1
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tiny_fragments_with_gaps_cost_bounded_memory() {
+    let stack = stack().await;
+    let target = deaf(Origin::bind().await);
+    served_beside(
+        &stack,
+        on_every_connection(&stack, Gaps, |hostile| {
+            let target = target.addr();
+            async move {
+                let mut streams = Vec::new();
+                for _ in 0..100 {
+                    let Ok(stream) = hostile.open(target, 1 << 18).await else {
+                        break;
+                    };
+                    streams.push(stream);
+                }
+                // Below the thousand gaps for which QUIC itself closes a connection.
+                for _ in 0..1800 {
+                    for (send, _) in &mut streams {
+                        if send.write_all(&[1]).await.is_err() && hostile.connection.close_reason().is_some()
+                        {
+                            return;
+                        }
+                        // Each in a packet of its own.
+                        tokio::task::yield_now().await;
+                    }
+                }
+                hostile.connection.closed().await;
+            }
+        }),
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_are_opened_and_say_nothing_cost_bounded_memory() {
+    let stack = stack().await;
+    served_beside(
+        &stack,
+        on_every_connection(&stack, Untampered, |hostile| async move {
+            let mut streams = Vec::new();
+            // The last of so many that one connection may have; each says one byte of an `Open`.
+            for _ in 0..4000 {
+                let opened = tokio::time::timeout(Duration::from_secs(5), hostile.connection.open_bi()).await;
+                let Ok(Ok((mut send, recv))) = opened else { break };
+                let _ = send.write_all(&[1]).await;
+                streams.push((send, recv));
+            }
+            let _ = tokio::time::timeout(Duration::from_secs(5), hostile.connection.closed()).await;
+        }),
+    )
+    .await;
+}
+
+/// Acknowledges nothing.
+#[derive(Clone, Copy, Debug)]
+struct Mute;
+
+impl Tamper for Mute {
+    fn drops_stream(&self, _: u64, _: u64, _: u64) -> bool {
+        false
+    }
+
+    fn drops_acks(&self) -> bool {
+        true
+    }
+}
+
+/// Downloads whose bytes nobody takes, on every session that the attacker gets.
+async fn downloads(stack: &Stack, tamper: impl Tamper + Clone, target: SocketAddr) -> Duration {
+    let attack = on_every_connection(stack, tamper, |hostile| async move {
+        let mut streams = Vec::new();
+        for _ in 0..200 {
+            let opened = tokio::time::timeout(Duration::from_secs(5), hostile.open(target, 1 << 23)).await;
+            let Ok(Ok(stream)) = opened else { break };
+            streams.push(stream);
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(10), hostile.connection.closed()).await;
+    });
+    served_beside(stack, attack).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn downloads_that_are_never_acknowledged_cost_bounded_memory() {
+    let stack = stack().await;
+    let target = loud(Origin::bind().await);
+    downloads(&stack, Mute, target.addr()).await;
+}
+
+/// A target that says a byte at a time.
+fn trickling(origin: Origin) -> Served {
+    origin.serve(|mut peer: Peer| async move {
+        while peer.try_write("x").await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bytes_that_a_target_says_one_by_one_cost_bounded_memory() {
+    let stack = stack().await;
+    let target = trickling(Origin::bind().await);
+    downloads(&stack, Mute, target.addr()).await;
+}
