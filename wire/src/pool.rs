@@ -78,8 +78,13 @@ impl Pool {
     pub(crate) fn enter(&self) -> u64 {
         let mut state = self.lock();
         state.sessions += 1;
-        let half = self.share.ceiling(self.own(&state)) / 2;
-        let window = (half / state.sessions).clamp(FLOOR_WINDOW, BASE_WINDOW);
+        let ceiling = self.share.ceiling(self.own(&state));
+        // Where first windows are not on top of the share, more of it has to be left for those that grow.
+        let part = match self.share.is_one_of_many() {
+            true => ceiling / 4,
+            false => ceiling / 2,
+        };
+        let window = (part / state.sessions).clamp(FLOOR_WINDOW, BASE_WINDOW);
         state.bases += window;
         let wanted = self.first_of(state.bases);
         if state.first < wanted {
@@ -97,7 +102,9 @@ impl Pool {
     pub(crate) fn borrow(&self, wanted: u64) -> u64 {
         let mut state = self.lock();
         let own = self.own(&state);
-        let left = self.share.ceiling(own).saturating_sub(own);
+        // What first windows promise beyond what is reserved for them is left for bytes that come to wait.
+        let promised = state.bases.saturating_sub(state.first);
+        let left = self.share.ceiling(own).saturating_sub(own + promised);
         let taken = self.share.take(wanted.min(left / 4), own);
         state.grown += taken;
         self.changed(&state);
