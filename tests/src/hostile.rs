@@ -9,7 +9,7 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::crypto::{
     ClientConfig, CryptoError, ExportKeyingMaterialError, KeyPair, Keys, PacketKey, Session,
 };
-use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig};
+use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
 use quinn_proto::transport_parameters::TransportParameters;
 use quinn_proto::{ConnectError, ConnectionId, Side, TransportError};
 use rustls::pki_types::pem::PemObject;
@@ -59,12 +59,11 @@ impl fmt::Debug for Hostile {
 }
 
 impl Hostile {
-    /// Connects as `agent` with the windows of `transport`.
+    /// Connects as `agent`, with windows as wide as they can be.
     pub async fn connect(
         pki: &TestPki,
         agent: &str,
         server: SocketAddr,
-        transport: TransportConfig,
         tamper: impl Tamper,
     ) -> Result<Self, ConnectionError> {
         let endpoint = Endpoint::client("127.0.0.1:0".parse().expect("an address")).expect("a UDP socket");
@@ -73,7 +72,7 @@ impl Hostile {
             tamper: Arc::new(tamper),
         };
         let mut config = quinn::ClientConfig::new(Arc::new(crypto));
-        config.transport_config(Arc::new(transport));
+        config.transport_config(Arc::new(wide()));
         let connecting = endpoint
             .connect_with(config, server, SERVER_NAME)
             .expect("connect");
@@ -104,6 +103,16 @@ impl Hostile {
     pub async fn say(&mut self, bytes: &[u8]) {
         let _ = self.control.write_all(bytes).await;
     }
+}
+
+fn wide() -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    transport
+        .send_window(1 << 30)
+        .receive_window(VarInt::MAX)
+        .stream_receive_window(VarInt::from_u32(1 << 24))
+        .keep_alive_interval(Some(Duration::from_secs(1)));
+    transport
 }
 
 /// The `Open` of a session of the kind `connect` to an IPv4 address (docs/protocol.md).

@@ -6,7 +6,7 @@ use fluidity_tests::{
     Hostile, MIB, Origin, Peer, Served, Setup, Stack, Tamper, Untampered, open_message, raise_open_files,
     until, within,
 };
-use quinn::{ConnectionError, SendStream, TransportConfig, VarInt};
+use quinn::{ConnectionError, SendStream};
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -31,19 +31,8 @@ async fn stack() -> Stack {
     stack
 }
 
-/// The attacker's windows: as large as they can be.
-fn wide() -> TransportConfig {
-    let mut transport = TransportConfig::default();
-    transport
-        .send_window(1 << 30)
-        .receive_window(VarInt::MAX)
-        .stream_receive_window(VarInt::from_u32(1 << 24))
-        .keep_alive_interval(Some(Duration::from_secs(1)));
-    transport
-}
-
 async fn hostile(stack: &Stack, tamper: impl Tamper) -> Result<Hostile, ConnectionError> {
-    Hostile::connect(&stack.pki, MALLORY, stack.server.quic(), wide(), tamper).await
+    Hostile::connect(&stack.pki, MALLORY, stack.server.quic(), tamper).await
 }
 
 /// A target that takes connections and reads nothing.

@@ -79,9 +79,8 @@ impl Pool {
         let mut state = self.lock();
         state.sessions += 1;
         let ceiling = self.share.ceiling(self.own(&state));
-        // Where first windows are not on top of the share, more of it has to be left for those that grow.
         let part = match self.share.is_one_of_many() {
-            true => ceiling / 4,
+            true => ceiling / 8,
             false => ceiling / 2,
         };
         let window = (part / state.sessions).clamp(FLOOR_WINDOW, BASE_WINDOW);
@@ -102,9 +101,12 @@ impl Pool {
     pub(crate) fn borrow(&self, wanted: u64) -> u64 {
         let mut state = self.lock();
         let own = self.own(&state);
-        // What first windows promise beyond what is reserved for them is left for bytes that come to wait.
-        let promised = state.bases.saturating_sub(state.first);
-        let left = self.share.ceiling(own).saturating_sub(own + promised);
+        let ceiling = self.share.ceiling(own);
+        // Where first windows are not on top of the share, half of it is left for them: sessions may come that fill them.
+        let left = match self.share.is_one_of_many() {
+            true => (ceiling / 2).saturating_sub(state.first + state.grown),
+            false => ceiling.saturating_sub(own),
+        };
         let taken = self.share.take(wanted.min(left / 4), own);
         state.grown += taken;
         self.changed(&state);

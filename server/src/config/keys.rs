@@ -166,7 +166,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "limits.window-memory",
         Form::Text,
-        "64MiB",
+        "96MiB",
         "memory for all agents that send faster than targets read; one agent may hold half",
     ),
     key(

@@ -21,7 +21,6 @@ async fn connect(server: &Identity, agent: &Identity, name: &str) -> Result<Agen
         idle_timeout: Duration::from_secs(10),
         keep_alive: None,
         max_sessions: 1,
-        pool: 1 << 20,
     };
     let loopback = "127.0.0.1:0".parse().unwrap();
     let listening = server_endpoint(loopback, server, &options).unwrap();
