@@ -162,7 +162,7 @@ struct Gap;
 
 impl Tamper for Gap {
     fn drops_stream(&self, stream: u64, offset: u64, length: u64) -> bool {
-        stream % 4 == 0 && offset == OPEN && length == 1
+        stream.is_multiple_of(4) && offset == OPEN && length == 1
     }
 }
 
@@ -204,7 +204,7 @@ struct Gaps;
 
 impl Tamper for Gaps {
     fn drops_stream(&self, stream: u64, offset: u64, length: u64) -> bool {
-        stream % 4 == 0 && offset >= OPEN && length == 1 && offset % 2 == 1
+        stream.is_multiple_of(4) && offset >= OPEN && length == 1 && !offset.is_multiple_of(2)
     }
 }
 
