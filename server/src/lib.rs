@@ -39,7 +39,6 @@ use fluidity_wire::tls::Identity;
 use fluidity_wire::tls::reload::{Reloader, follow};
 use fluidity_wire::{CloseCode, Hello, LinkOptions};
 use metrics::Metrics;
-use policy::Policy;
 use quinn::Endpoint;
 use resolve::Resolver;
 use roster::Roster;
@@ -61,7 +60,11 @@ use tracing::{info, warn};
 ///
 /// # Errors
 /// What keeps it from starting.
-pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>) -> anyhow::Result<ExitCode> {
+pub async fn run(
+    mut config: Config,
+    warnings: &[String],
+    ports_file: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
     logs::init(&config.log.level.0, config.log.format)?;
     for warning in warnings {
         warn!("{warning}");
@@ -87,8 +90,8 @@ pub async fn run(config: Config, warnings: &[String], ports_file: Option<&Path>)
     let signals = tokio::spawn(shutdown.listen()?);
     let (own, follow_own) = own_addresses::follow().await;
     let follow_own = tokio::spawn(follow_own);
-    let policy = config.policy.clone().knowing(own);
-    let house = Arc::new(house(&config, &identity, policy, room, shutdown.clone())?);
+    config.policy = config.policy.knowing(own);
+    let house = Arc::new(house(&config, &identity, room, shutdown.clone())?);
     let quic = endpoint.local_addr()?;
     let health = match config.health {
         Some(address) => Some(
@@ -242,13 +245,7 @@ fn bind(config: &Config, identity: &Identity, options: &QuicOptions) -> anyhow::
     }
 }
 
-fn house(
-    config: &Config,
-    identity: &Identity,
-    policy: Policy,
-    room: Room,
-    shutdown: Shutdown,
-) -> anyhow::Result<House> {
+fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -> anyhow::Result<House> {
     let resolver = Resolver::new(&config.resolver).context("cannot resolve names (dns)")?;
     let dialer =
         Dialer::new(resolver, config.dial, Breakers::new(config.breaker)).sharing(Places::new(room.dials));
@@ -264,7 +261,7 @@ fn house(
         roster: Roster::new(config.limits, room.sessions),
         trust: watch::Sender::new(identity.clone()),
         services: Arc::new(Services {
-            policy,
+            policy: config.policy.clone(),
             dialer,
             metrics: Arc::new(Metrics::default()),
             open_timeout: config.limits.open_timeout,

@@ -86,6 +86,14 @@ impl Identity {
             })?;
         }
         let (not_after, subject) = check_time(path, first)?;
+        if let Some(role) = source.role
+            && !role::says_what_for(first)
+        {
+            return Err(IdentityError::Usage {
+                path: path.into(),
+                usage: role.usage(),
+            });
+        }
         Ok(Self {
             holder: Holder::of(first),
             key: Arc::new(CertifiedKey::new(chain, signing_key(key, source)?)),

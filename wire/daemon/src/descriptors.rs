@@ -17,7 +17,7 @@ pub fn raise() -> Option<u64> {
 fn raise_to_the_hard_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    let Some(soft) = limit.current else { return None };
+    let soft = limit.current?;
     // macOS has no hard limit and refuses more than the kernel's own.
     let wanted = [limit.maximum, Some(1 << 20), Some(1 << 16), Some(10_240)];
     let more = wanted.into_iter().filter(|wanted| {

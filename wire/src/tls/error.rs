@@ -49,6 +49,18 @@ pub enum IdentityError {
         /// What is needed.
         role: Role,
     },
+    /// The certificate does not say what it is for, and peers refuse it.
+    #[error(
+        "{} does not say what it is for, and so is refused by the other end (it needs the extended key usage {usage}); use a \
+         certificate that fluidity pki made",
+        path.display()
+    )]
+    Usage {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What it should say.
+        usage: &'static str,
+    },
     /// Everyone on this machine can change it.
     #[error(
         "{} can be written by everyone on this machine (mode {mode:04o}), who so decide who is trusted; run: chmod go-w {}",

@@ -31,6 +31,14 @@ pub enum Holder {
 }
 
 impl Role {
+    /// The extended key usage of its certificates.
+    pub(super) const fn usage(self) -> &'static str {
+        match self {
+            Self::Server => "serverAuth",
+            Self::Agent => "clientAuth",
+        }
+    }
+
     /// Whether the leaf of this chain serves at this end; else whose it is.
     pub(super) fn check(self, leaf: &CertificateDer<'_>) -> Result<(), Holder> {
         let holder = Holder::of(leaf);
@@ -48,6 +56,12 @@ impl Role {
             (false, holder) => Err(holder),
         }
     }
+}
+
+/// Whether a certificate says at all what it is for. Peers refuse one that does not, since it would do for both ends.
+pub(super) fn says_what_for(leaf: &CertificateDer<'_>) -> bool {
+    let parsed = X509Certificate::from_der(leaf).ok();
+    parsed.is_some_and(|(_, parsed)| matches!(parsed.extended_key_usage(), Ok(Some(_))))
 }
 
 impl Holder {
@@ -78,7 +92,7 @@ struct Usages {
     client: bool,
 }
 
-/// One that does not say what it is for would do for both ends: peers refuse it (`verify`).
+/// RFC 5280 §4.2.1.12: a certificate that does not limit its use may be used for all.
 fn usages(leaf: &CertificateDer<'_>) -> Usages {
     let parsed = X509Certificate::from_der(leaf).ok();
     let limited = parsed
@@ -90,8 +104,8 @@ fn usages(leaf: &CertificateDer<'_>) -> Usages {
             client: usages.value.client_auth,
         },
         None => Usages {
-            server: false,
-            client: false,
+            server: true,
+            client: true,
         },
     }
 }

@@ -75,8 +75,9 @@ fn a_ca_that_signs_leaves_only_vouches_for_nobody_below_an_intermediate() {
 #[test]
 fn the_cas_own_certificate_may_be_shown_with_the_leaf() {
     let ca = Authority::new();
-    for (name, change) in [("agent", agent as fn(&mut CertificateParams)), ("server", server)] {
-        ca.issue(name, change);
+    ca.issue("agent", agent);
+    ca.issue("server", server);
+    for name in ["agent", "server"] {
         let leaf = fs::read_to_string(ca.path(&format!("{name}.pem"))).unwrap();
         fs::write(ca.path(&format!("{name}.pem")), [leaf, ca.own()].concat()).unwrap();
     }
@@ -98,4 +99,18 @@ fn certificates_can_be_held_against_another_identity_later() {
     // Each is for its own end only.
     ca.server().accepts_agent(server).unwrap_err();
     ca.agent().accepts_server(&met.chain, SERVER).unwrap_err();
+}
+
+#[test]
+fn a_certificate_that_does_not_say_what_it_is_for_is_an_error_at_the_start() {
+    let ca = Authority::new();
+    ca.issue("bare", |params| {
+        agent(params);
+        without_usage(params);
+    });
+    let mut source = IdentitySource::files(&ca.path("bare.pem"), &ca.path("bare.key"), &ca.path("ca.pem"));
+    source.load().unwrap();
+    source.role = Some(Role::Agent);
+    let said = source.load().unwrap_err().to_string();
+    assert!(said.contains("clientAuth") && said.contains("bare.pem"), "{said}");
 }
