@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use fluidity_daemon::admin::fetch;
+use fluidity_daemon::escape::{escaped, escaped_json};
 use serde_json::Value;
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -32,7 +33,7 @@ impl Status {
 
     /// As JSON.
     pub fn json(&self) -> String {
-        format!("{:#}\n", self.0)
+        escaped_json(&format!("{:#}\n", self.0))
     }
 
     /// As lines for people.
@@ -40,7 +41,8 @@ impl Status {
         let mut lines = String::new();
         let mut line = |name: &str, value: String| {
             // Writing to a string cannot fail.
-            let _ = writeln!(lines, "{name:<11}{value}");
+            // What another machine said is among the values, and this goes to a terminal.
+            let _ = writeln!(lines, "{name:<11}{}", escaped(&value, MOST));
         };
         let since = duration(self.number("/since_seconds"));
         line("state", format!("{} for {since}", self.text("/state")));
@@ -137,11 +139,41 @@ fn bytes(count: u64) -> String {
 }
 
 const DEADLINE: Duration = Duration::from_secs(3);
+/// Characters of a value.
+const MOST: usize = 1000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn regression_no_value_acts_on_the_terminal_or_begins_a_line() {
+        let evil = "no\nstate      connected\u{1b}[2J\u{9b}0m\u{202e}";
+        let status = Status(json!({
+            "state": evil,
+            "server": { "address": evil, "software": evil, "instance": evil, "others": { "count": 1, "agents": [evil] } },
+            "control_plane": { "state": evil, "message": evil, "error": evil },
+            "cost": { "currency": evil },
+            "last_error": evil,
+            "version": evil,
+        }));
+        let bad = |char: char| char.is_control() && char != '\n' || char == '\u{202e}';
+        assert!(!status.lines().contains(bad) && !status.json().contains(bad));
+        assert!(!status.lines().lines().any(|line| line == "state      connected"));
+        assert_eq!(serde_json::from_str::<Value>(&status.json()).unwrap(), status.0);
+    }
+
+    #[test]
+    fn wire_and_logs_hold_the_same_characters_for_dangerous() {
+        for char in '\0'..=char::MAX {
+            let both = (
+                fluidity_wire::is_dangerous(char),
+                fluidity_daemon::escape::is_dangerous(char),
+            );
+            assert_eq!(both.0, both.1, "{char:?}");
+        }
+    }
 
     #[test]
     fn a_person_reads_state_server_error_and_traffic() {

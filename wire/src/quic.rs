@@ -74,6 +74,8 @@ pub fn server_config(identity: &Identity, options: &QuicOptions) -> Result<quinn
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config
         .transport_config(transport(options)?)
+        // As long as an attempt may take: what proved an address at its beginning still does at its end.
+        .retry_token_lifetime(RETRY_TOKEN)
         .max_incoming(MAX_INCOMING);
     Ok(config)
 }
@@ -164,6 +166,8 @@ fn window(bytes: u64) -> VarInt {
 pub(crate) const FIRST_SESSIONS: u32 = 128;
 /// Handshakes that may wait for the accept loop.
 const MAX_INCOMING: usize = 1024;
+/// How long an address that was proven by a Retry stays so.
+const RETRY_TOKEN: Duration = Duration::from_secs(60);
 const SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 #[cfg(target_os = "linux")]
 const REMEDY: &str = "raise net.core.rmem_max and net.core.wmem_max";

@@ -6,8 +6,10 @@ use super::head::HeadError;
 use super::headers::{PROXY_NAME, PROXY_STATUS};
 use crate::tunnel::{OpenError, State};
 use bytes::Bytes;
-use fluidity_wire::ReplyCode;
-use http::header::{CONNECTION, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER};
+use fluidity_wire::{ReplyCode, plain};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{Response, StatusCode};
 use std::fmt::Write;
 
@@ -66,7 +68,8 @@ impl Refusal {
     /// The answer. The connection is closed behind it where the next request might not be found.
     pub(super) fn response(&self) -> Response<ReplyBody> {
         let verdict = self.verdict();
-        let said = self.to_string();
+        // The server's words are among them.
+        let said = plain(&self.to_string(), MOST_SAID);
         let mut response = Response::new(ReplyBody::from(Bytes::from(body(&said, verdict.advice))));
         *response.status_mut() = verdict.status;
         let fields = response.headers_mut();
@@ -74,6 +77,7 @@ impl Refusal {
             CONTENT_TYPE,
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
+        fields.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         if let Some(status) = proxy_status(verdict.error, &said) {
             fields.insert(PROXY_STATUS, status);
         }
@@ -340,6 +344,8 @@ fn proxy_status(error: &str, details: &str) -> Option<HeaderValue> {
 }
 
 const MOST_DETAILS: usize = 300;
+/// Characters of the sentence.
+const MOST_SAID: usize = 1000;
 const SET_UP: &str = "Set it as the HTTP proxy of your browser or program instead of opening it as a page, for example:\n\
     curl --proxy http://127.0.0.1:8080 https://example.com/\n\
     export http_proxy=http://127.0.0.1:8080 https_proxy=http://127.0.0.1:8080";
@@ -395,10 +401,11 @@ mod tests {
             response.headers()["proxy-status"],
             "fluidity; error=destination_ip_prohibited; details=\"says \\\"no\\\"?\""
         );
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let text = String::from_utf8(body.to_vec()).unwrap();
         assert!(
-            text.starts_with("Says \"no\"") && text.contains("allow rule"),
+            text.starts_with("Says \"no\"?.\n") && text.contains("allow rule"),
             "{text}"
         );
     }

@@ -12,7 +12,7 @@ use failsafe::backoff::{EqualJittered, equal_jittered};
 use failsafe::failure_policy::{ConsecutiveFailures, consecutive_failures};
 use failsafe::{Config, StateMachine};
 use fluidity_trace::{Span, TraceParent};
-use fluidity_wire::{Host, Port, Target};
+use fluidity_wire::{Host, Port, Target, plain};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -20,7 +20,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -88,8 +88,8 @@ pub struct Answer {
     /// Where the server is, once it runs.
     #[serde(default)]
     pub endpoint: Option<Address>,
-    /// A sentence for people.
-    #[serde(default)]
+    /// A sentence for people, cleaned for their terminals.
+    #[serde(default, deserialize_with = "sentence")]
     pub message: String,
 }
 
@@ -371,7 +371,13 @@ fn unreachable(error: &(dyn Error + 'static)) -> CallError {
     while let Some(source) = inner.source() {
         inner = source;
     }
-    CallError::Unreachable(inner.to_string())
+    // It may have what the certificate of somebody else says.
+    CallError::Unreachable(plain(&inner.to_string(), MOST_WORDS))
+}
+
+/// A text of the control plane, or of whoever answers in its place.
+fn sentence<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    String::deserialize(deserializer).map(|said| plain(&said, MOST_WORDS))
 }
 
 /// What a refusal says, where it says it as the control plane and API Gateway do; short, and on one line.
@@ -382,8 +388,7 @@ fn words(body: &[u8]) -> String {
     }
     let said = serde_json::from_slice::<Said>(body).map(|said| said.message);
     let said = said.unwrap_or_else(|_| "it does not say why".into());
-    let clean = said.chars().filter(|char| !char.is_control());
-    clean.take(MOST_WORDS).collect()
+    plain(&said, MOST_WORDS)
 }
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");

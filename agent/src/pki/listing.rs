@@ -3,6 +3,7 @@
 use super::PkiError;
 use super::certificate::{Certificate, Standing};
 use super::directory::{CA, Directory};
+use fluidity_wire::plain;
 use std::fmt::Write as _;
 use std::io::Write;
 use time::OffsetDateTime;
@@ -54,7 +55,8 @@ fn entry(
     }
     let names = match (certificate.is_authority, certificate.names.is_empty()) {
         (true, true) => "none: it is the CA".to_owned(),
-        _ => certificate.names_for_people(),
+        // A certificate may be of somebody else's making.
+        _ => plain(&certificate.names_for_people(), MOST_NAME),
     };
     let usages = match (certificate.is_authority, certificate.usages.is_empty()) {
         (true, true) => "signs certificates".to_owned(),
@@ -65,7 +67,7 @@ fn entry(
         text,
         "\n  subject      {}\n  names        {names}\n  usage        {usages}\n  not before   {}\n  \
          not after    {}  ({})\n  SHA-256      {}\n",
-        certificate.subject,
+        plain(&certificate.subject, MOST_NAME),
         moment(certificate.not_before),
         moment(certificate.not_after),
         left(certificate.days_left(now), certificate.standing(now)),
@@ -95,3 +97,6 @@ fn colons(bytes: &[u8]) -> String {
     let bytes: Vec<_> = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
     bytes.join(":")
 }
+
+/// Characters of a subject, and of a certificate's names together.
+const MOST_NAME: usize = 1000;

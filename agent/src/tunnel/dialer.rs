@@ -6,7 +6,9 @@
 use crate::config::Config;
 use fluidity_wire::quic::{self, QuicError, QuicOptions};
 use fluidity_wire::tls::Identity;
-use fluidity_wire::{Budget, CloseCode, Hello, Host, Link, LinkEnd, LinkOptions, Share, Target};
+use fluidity_wire::{
+    Budget, CloseCode, Ending, Hello, Host, Link, LinkEnd, LinkOptions, Share, Target, plain,
+};
 use quinn::{ConnectionError, Endpoint};
 use std::fmt;
 use std::io;
@@ -333,26 +335,32 @@ pub(super) fn explain_end(end: &LinkEnd) -> DialError {
 }
 
 fn explain(error: &ConnectionError) -> DialError {
+    let ending = Ending(error);
+    debug!(%ending, "connection ended");
     match error {
         ConnectionError::TransportError(error) if is_tls(error.code.into()) => {
-            DialError::ServerNotTrusted(error.reason.clone())
+            // Rustls' words, which name what a certificate says that nobody vouched for.
+            DialError::ServerNotTrusted(plain(&error.reason, MOST_REASON))
         }
-        ConnectionError::ConnectionClosed(close) if is_tls(close.error_code.into()) => {
-            DialError::AgentNotTrusted(String::from_utf8_lossy(&close.reason).into_owned())
+        ConnectionError::ConnectionClosed(_) if ending.tls_alert().is_some() => {
+            DialError::AgentNotTrusted(ending.tls_alert().unwrap_or_default().to_owned())
         }
+        // Whoever can send packets can send this one: what it says is no reason to show to a person.
+        ConnectionError::ConnectionClosed(_) => DialError::Failed(ending.name()),
         ConnectionError::ApplicationClosed(close) => {
             match CloseCode::from_number(close.error_code.into_inner()) {
                 Some(CloseCode::Refused) => {
-                    DialError::AgentNotTrusted(String::from_utf8_lossy(&close.reason).into_owned())
+                    let reason = String::from_utf8_lossy(&close.reason);
+                    DialError::AgentNotTrusted(plain(&reason, MOST_REASON))
                 }
                 Some(CloseCode::Expired) => DialError::Expired,
                 Some(code) => DialError::Closed(code),
-                None => DialError::Failed(error.to_string()),
+                None => DialError::Failed(ending.to_string()),
             }
         }
         ConnectionError::TimedOut => DialError::Silence,
         ConnectionError::Reset => DialError::Failed("the server was started anew".into()),
-        error => DialError::Failed(error.to_string()),
+        _ => DialError::Failed(ending.to_string()),
     }
 }
 
@@ -367,3 +375,5 @@ const NEXT_ATTEMPT: Duration = Duration::from_secs(1);
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 const RESOLVE: Duration = Duration::from_secs(5);
 const MOST_ADDRESSES: usize = 16;
+/// Characters of a reason that a person is shown.
+const MOST_REASON: usize = 200;

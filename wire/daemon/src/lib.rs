@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod descriptors;
+pub mod escape;
 pub mod hangup;
 pub mod hardening;
 pub mod listen;
@@ -12,6 +13,7 @@ pub mod logs;
 mod memory;
 pub mod output;
 pub mod ports;
+pub mod quota;
 pub mod recent;
 pub mod runtime;
 pub mod secret;

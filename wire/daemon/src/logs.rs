@@ -1,5 +1,8 @@
-//! Structured logs on standard error, as text or JSON.
+//! Structured logs on standard error, as text or JSON. No value can forge a line or act on a terminal (`line`).
 
+mod line;
+
+use line::{Fields, JsonStderr};
 use serde::{Deserialize, Serialize};
 use std::env::var_os;
 use std::fmt;
@@ -81,10 +84,18 @@ fn check(directives: &str) -> Result<(), LogError> {
 /// A second call changes nothing and says so.
 pub fn init(directives: &str, format: LogFormat) -> Result<(), LogError> {
     let colours = stderr().is_terminal() && var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = lines::layer().with_writer(stderr);
     let lines = match format {
-        LogFormat::Text => lines.with_ansi(colours).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
+        LogFormat::Text => lines::layer()
+            .fmt_fields(Fields)
+            .with_writer(stderr)
+            .with_ansi(colours)
+            .boxed(),
+        LogFormat::Json => lines::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(JsonStderr::default)
+            .with_ansi(false)
+            .boxed(),
     };
     let registry = Registry::default().with(lines.with_filter(filter(directives)?));
     Ok(registry.try_init()?)

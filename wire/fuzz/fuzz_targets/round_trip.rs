@@ -6,7 +6,7 @@ use fluidity_wire::codec::{self, MAX_DETAIL, split_message};
 use fluidity_wire::message::Control;
 use fluidity_wire::tls::AgentId;
 use fluidity_wire::{
-    Hello, Host, Kind, Open, Others, Port, Reply, ReplyCode, ResetCode, Target, TraceContext,
+    Hello, Host, Kind, Open, Others, Port, Reply, ReplyCode, ResetCode, Target, TraceContext, plain,
 };
 use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
@@ -34,7 +34,7 @@ fuzz_target!(|input: Input<'_>| {
     let mut open = Open::new(pick(Kind::ALL, input.kind), target);
     open.window = window;
     open.trace = input.trace.map(TraceContext);
-    let mut reply = Reply::refusal(pick(ReplyCode::ALL, input.code), input.detail);
+    let mut reply = Reply::refusal(pick(ReplyCode::ALL, input.code), plain(input.detail, usize::MAX));
     let code = pick(ResetCode::ALL, input.reset);
     let deadline = Duration::from_millis(millis);
     let (credit, offset) = (Control::Credit { stream, limit }, limit);

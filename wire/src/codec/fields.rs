@@ -1,6 +1,7 @@
 //! The grammar under the messages: varints, fields in rising order, and the values that they hold.
 
 use super::DecodeError;
+use crate::plain::plain;
 use bytes::{Buf, BufMut};
 use quinn::VarInt;
 
@@ -23,9 +24,10 @@ pub(super) fn fixed<const N: usize>(tag: u64, value: &[u8]) -> Result<[u8; N], D
     value.try_into().map_err(|_| DecodeError::BadField(tag))
 }
 
+/// A text of the peer as it may be shown: nobody behind this point has to think of what a terminal does with it.
 pub(super) fn text(tag: u64, value: &[u8], limit: usize) -> Result<String, DecodeError> {
     match std::str::from_utf8(value) {
-        Ok(text) if text.len() <= limit => Ok(text.to_owned()),
+        Ok(text) if text.len() <= limit => Ok(plain(text, limit)),
         _ => Err(DecodeError::BadField(tag)),
     }
 }

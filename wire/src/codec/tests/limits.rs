@@ -325,6 +325,26 @@ fn a_long_software_name_is_cut_and_a_longer_one_refused() {
 }
 
 #[test]
+fn regression_texts_of_a_peer_are_plain_once_they_are_read() {
+    let evil = "no\n2026-11-28 INFO forged\u{1b}[2J\u{9b}m\u{2028}\u{202e}";
+    let shown = "no?2026-11-28 INFO forged?[2J?m??";
+    assert_eq!(
+        detail_of(&Message::Reply(Reply::refusal(ReplyCode::Internal, evil))),
+        shown
+    );
+    let hello = Message::Control(Control::Hello(Hello {
+        instance: 1,
+        software: evil.into(),
+        max_sessions: 0,
+        uptime: Duration::ZERO,
+    }));
+    let Ok((Message::Control(Control::Hello(decoded)), _)) = Place::Control.decode(&hello.encode()) else {
+        panic!("a hello comes back")
+    };
+    assert_eq!(decoded.software, shown);
+}
+
+#[test]
 fn a_number_beyond_what_a_varint_holds_becomes_the_largest() {
     let (stream, limit) = (u64::MAX, VarInt::MAX.into_inner() + 1);
     let decoded = Place::Control.decode(&Message::Control(Control::Credit { stream, limit }).encode());

@@ -2,6 +2,7 @@
 
 use super::{Message, Place, by_hand, taken_apart};
 use crate::codec::*;
+use crate::plain::plain;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -13,7 +14,7 @@ fn number() -> impl Strategy<Value = u64> {
 
 fn text(limit: usize) -> impl Strategy<Value = String> {
     prop_oneof!["[ -~]{0,1030}", "\\PC{0,400}", any::<String>()]
-        .prop_map(move |text| cut(&text, limit).to_owned())
+        .prop_map(move |text| plain(cut(&text, limit), limit))
 }
 
 fn name() -> impl Strategy<Value = Host> {
