@@ -10,6 +10,7 @@ pub mod config;
 pub mod inbound;
 pub mod lifecycle;
 pub mod metrics;
+pub mod notices;
 pub mod pki;
 pub mod status;
 pub mod tunnel;
@@ -107,9 +108,14 @@ pub async fn run(
         life,
         accounts: accounts.clone(),
     });
+    let notices = tunnel.notices().clone();
     let inbound = Inbound::new(&config, tunnel, metrics, shutdown.clone());
 
     let renew = tokio::spawn(renew);
+    let summaries = {
+        let notices = notices.clone();
+        tokio::spawn(async move { notices.keep_summarizing().await })
+    };
     let supervisor = tokio::spawn(supervisor.run());
     let admin_address = admin.local_addr();
     let admin = tokio::spawn(admin.serve(pages, closing.clone()));
@@ -124,6 +130,7 @@ pub async fn run(
     // Every session has ended, or was cut. Now the connection itself.
     grace.abort();
     renew.abort();
+    summaries.abort();
     closing.cancel();
     let closed = async {
         // A task that panicked has said so.
@@ -140,6 +147,7 @@ pub async fn run(
         spans.shutdown().await;
     }
     signals.abort();
+    notices.summarize();
     info!("stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -5,6 +5,7 @@
 
 mod dialer;
 mod learned;
+mod pace;
 mod record;
 mod renewal;
 mod state;
@@ -20,6 +21,7 @@ pub use supervisor::{Supervisor, Watched};
 use crate::config::{Answer, Config};
 use crate::lifecycle::Demand;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use bytes::Bytes;
 use fluidity_trace::Span;
 use fluidity_wire::relay::RelaySession;
@@ -43,6 +45,7 @@ pub struct Tunnel {
     answer: Answer,
     learned: Arc<Learned>,
     metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
 }
 
 /// A session for raw bytes: its target was dialled, or was promised to be.
@@ -132,7 +135,13 @@ impl Tunnel {
             answer: config.connect.answer,
             learned: Arc::default(),
             metrics,
+            notices: Arc::default(),
         }
+    }
+
+    /// What is told of its sessions.
+    pub fn notices(&self) -> &Arc<Notices> {
+        &self.notices
     }
 
     /// Where the supervisor is told whether the tunnel is wanted.
@@ -196,7 +205,7 @@ impl Tunnel {
 
     fn opened(&self, id: u64, open: &Open) -> SessionRecord {
         debug!(session = id, target = %open.target, "session opened");
-        SessionRecord::new(id, open.kind, self.metrics.clone())
+        SessionRecord::new(id, open.kind, self.metrics.clone(), self.notices.clone())
     }
 
     /// Asks over the connection that there is, or will be soon.

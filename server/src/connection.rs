@@ -9,7 +9,7 @@ use crate::roster::{Full, Guest, Roster};
 use crate::session::{self, Services};
 use fluidity_wire::tls::term::{first_end, peer_certificates, reached};
 use fluidity_wire::tls::{AgentId, Identity};
-use fluidity_wire::{CloseCode, Link, LinkEnd, LinkOptions, Reply, ReplyCode};
+use fluidity_wire::{CloseCode, Ending, Link, LinkEnd, LinkOptions, Reply, ReplyCode};
 use quinn::Connection;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -35,6 +35,8 @@ pub struct House {
     pub started: Instant,
     /// How long sessions may go on after a stop was asked for.
     pub drain_grace: Duration,
+    /// When QUIC gives a silent peer up.
+    pub idle_timeout: Duration,
 }
 
 /// Serves a connection whose handshake is over.
@@ -44,7 +46,12 @@ pub async fn serve(connection: Connection, house: Arc<House>) {
     let guest = match admit(&connection, &house.roster) {
         Ok(guest) => guest,
         Err(rejected) => {
-            warn!(peer.addr = %peer, reason = rejected.reason, "connection rejected");
+            let reason = rejected.reason;
+            if house.services.notices.stranger(reason, peer.ip()) {
+                warn!(peer.addr = %peer, reason, "connection rejected");
+            } else {
+                debug!(peer.addr = %peer, reason, "connection rejected");
+            }
             metrics.connection_rejected(rejected.reason);
             let code = rejected.code;
             return connection.close(code.into(), code.name().as_bytes());
@@ -85,7 +92,9 @@ fn admit(connection: &Connection, roster: &Arc<Roster>) -> Result<Guest, Rejecte
 }
 
 async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
-    info!("agent connected");
+    // Told of once it is more than one of an agent's attempts, the others of which it lets go of.
+    let mut news = News::new(guest.agent(), &house);
+    let mut settled = pin!(sleep(SETTLED));
     let shutdown = &house.services.shutdown;
     let mut options = house.link.clone();
     options.hello.uptime = house.started.elapsed();
@@ -134,6 +143,7 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
             }
             // Closed, and the last session ended. An agent that knows of the drain closes by itself then.
             () = sessions.wait(), if draining => break close(&link, driver.as_mut(), &sessions).await,
+            () = &mut settled, if !news.told => news.connected(),
             // The roster outlives every connection.
             Ok(()) = agents.changed() => link.send_others(house.roster.others(guest.agent())),
             accepted = link.accept() => match accepted {
@@ -142,6 +152,7 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
                     sessions.spawn(incoming.refuse(reply, LINGER));
                 }
                 Ok(incoming) => {
+                    news.connected();
                     let span = info_span!("session", id = incoming.id());
                     let (guest, services) = (guest.clone(), house.services.clone());
                     let serve = session::serve(incoming, guest, services, cut.clone());
@@ -152,10 +163,7 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
             },
         }
     };
-    match &end {
-        LinkEnd::Protocol(reason) => warn!(reason, "the agent broke the protocol"),
-        LinkEnd::Connection(error) => info!(reason = %error, "agent disconnected"),
-    }
+    news.ended(&end);
     cut.cancel();
     sessions.close();
     sessions.wait().await;
@@ -165,6 +173,45 @@ async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,
+    }
+}
+
+/// What is told of a connection: both that it began and that it ended, or nothing.
+struct News {
+    allowed: bool,
+    told: bool,
+}
+
+impl News {
+    fn new(agent: &AgentId, house: &House) -> Self {
+        Self {
+            allowed: house.services.notices.connection(agent),
+            told: false,
+        }
+    }
+
+    fn connected(&mut self) {
+        if !std::mem::replace(&mut self.told, true) {
+            match self.allowed {
+                true => info!("agent connected"),
+                false => debug!("agent connected"),
+            }
+        }
+    }
+
+    fn ended(&mut self, end: &LinkEnd) {
+        let abandoned = match end {
+            LinkEnd::Connection(error) => Ending(error).is_abandoned(),
+            LinkEnd::Protocol(_) => false,
+        };
+        self.allowed &= self.told || !abandoned;
+        self.connected();
+        match (end, self.allowed) {
+            (LinkEnd::Protocol(reason), true) => warn!(reason, "the agent broke the protocol"),
+            (LinkEnd::Protocol(reason), false) => debug!(reason, "the agent broke the protocol"),
+            (LinkEnd::Connection(error), true) => info!(reason = %Ending(error), "agent disconnected"),
+            (LinkEnd::Connection(error), false) => debug!(reason = %Ending(error), "agent disconnected"),
+        }
     }
 }
 
@@ -196,5 +243,7 @@ async fn close(
 
 /// How long an agent has to close a connection that drained.
 const LINGER: Duration = Duration::from_millis(500);
+/// A connection that is that old is in use, or will be.
+const SETTLED: Duration = Duration::from_secs(1);
 /// How long the last message has to be sent.
 const FLUSH: Duration = Duration::from_millis(50);

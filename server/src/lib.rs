@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod activity;
 pub mod admin;
+pub mod admission;
 pub mod breaker;
 pub mod check;
 pub mod cli;
@@ -16,6 +17,7 @@ pub mod dial;
 pub mod guard;
 pub mod health;
 pub mod metrics;
+pub mod notices;
 pub mod own_addresses;
 pub mod policy;
 pub mod resolve;
@@ -39,6 +41,7 @@ use fluidity_wire::tls::Identity;
 use fluidity_wire::tls::reload::{Reloader, follow};
 use fluidity_wire::{CloseCode, Hello, LinkOptions};
 use metrics::Metrics;
+use notices::Notices;
 use quinn::Endpoint;
 use resolve::Resolver;
 use roster::Roster;
@@ -122,6 +125,11 @@ pub async fn run(
     });
     let grace = tokio::spawn(shutdown.clone().cut_after(config.drain_grace));
     let guard = tokio::spawn(guard::watch(house.roster.clone(), config.limits.memory));
+    let notices = house.services.notices.clone();
+    let summaries = {
+        let notices = notices.clone();
+        tokio::spawn(async move { notices.keep_summarizing().await })
+    };
     let accept = accept::accept(endpoint.clone(), house, shutdown.draining.clone());
     tokio::select! {
         () = accept => {}
@@ -132,6 +140,7 @@ pub async fn run(
     guard.abort();
     renew.abort();
     follow_own.abort();
+    summaries.abort();
     endpoint.close(
         CloseCode::ShuttingDown.into(),
         CloseCode::ShuttingDown.name().as_bytes(),
@@ -153,6 +162,7 @@ pub async fn run(
         spans.shutdown().await;
     }
     signals.abort();
+    notices.summarize();
     info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -264,6 +274,7 @@ fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -
             policy: config.policy.clone(),
             dialer,
             metrics: Arc::new(Metrics::default()),
+            notices: Arc::new(Notices::default()),
             open_timeout: config.limits.open_timeout,
             session_idle: config.limits.session_idle,
             shutdown,
@@ -273,6 +284,7 @@ fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -
             max_sessions: streams(&config.limits),
         },
         drain_grace: config.drain_grace,
+        idle_timeout: config.idle_timeout,
     })
 }
 

@@ -5,6 +5,7 @@
 
 use crate::dial::Dialer;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::policy::Policy;
 use crate::roster::{Full, Guest};
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub struct Services {
     pub dialer: Dialer,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// What is told.
+    pub notices: Arc<Notices>,
     /// The time for an agent to say what it wants.
     pub open_timeout: Duration,
     /// How long a session may be silent.
@@ -46,7 +49,7 @@ pub async fn serve(
 ) {
     let place = guest.session();
     let mut session = Session {
-        record: SessionRecord::new(incoming.id(), services.metrics.clone()),
+        record: SessionRecord::new(incoming.id(), guest.clone(), &services),
         guest,
         services,
     };
@@ -179,12 +182,14 @@ struct SessionRecord {
     moved: (u64, u64),
     end: &'static str,
     metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
+    guest: Arc<Guest>,
     /// From what is asked for to the answer. Not to the end: a tunnel may live for days, and its trace is wanted now.
     span: Span,
 }
 
 impl SessionRecord {
-    fn new(id: u64, metrics: Arc<Metrics>) -> Self {
+    fn new(id: u64, guest: Arc<Guest>, services: &Services) -> Self {
         Self {
             id,
             kind: None,
@@ -193,7 +198,9 @@ impl SessionRecord {
             moved: (0, 0),
             // What stands where its task went away.
             end: "abandoned",
-            metrics,
+            metrics: services.metrics.clone(),
+            notices: services.notices.clone(),
+            guest,
             span: Span::default(),
         }
     }
@@ -228,16 +235,25 @@ impl Drop for SessionRecord {
                 self.span.fail(self.end);
             }
         }
-        info!(
-            session = self.id,
-            kind = self.kind.map_or("unknown", Kind::name),
-            up = self.moved.0,
-            down = self.moved.1,
-            dial_millis = self.dialled.map_or(0, millis),
-            millis = millis(self.began.elapsed()),
-            end = self.end,
-            "session ended"
-        );
+        macro_rules! tell {
+            ($level:ident) => {
+                $level!(
+                    session = self.id,
+                    kind = self.kind.map_or("unknown", Kind::name),
+                    up = self.moved.0,
+                    down = self.moved.1,
+                    dial_millis = self.dialled.map_or(0, millis),
+                    millis = millis(self.began.elapsed()),
+                    end = self.end,
+                    "session ended"
+                )
+            };
+        }
+        // What is left out here is counted, and told as a number.
+        match self.notices.session(self.guest.agent()) {
+            true => tell!(info),
+            false => tell!(debug),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::pki::{SERVER_NAME, TestPki};
 use crate::wait::within;
 use fluidity_wire::quic::{QuicOptions, server_endpoint};
 use fluidity_wire::tls::Identity;
-use fluidity_wire::{Hello, Link, LinkEnd, LinkOptions};
+use fluidity_wire::{Budget, Hello, Link, LinkEnd, LinkOptions};
 use quinn::{Connection, Endpoint};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,6 @@ impl RogueServer {
             idle_timeout: Duration::from_secs(30),
             keep_alive: None,
             max_sessions: SESSIONS,
-            pool: 1 << 20,
         };
         let bind = "127.0.0.1:0".parse().expect("an address");
         Self(server_endpoint(bind, &identity, &options).expect("a UDP socket"))
@@ -58,10 +57,10 @@ impl RogueServer {
                 max_sessions: SESSIONS,
                 uptime: Duration::ZERO,
             },
-            pool: 1 << 20,
             max_sessions: SESSIONS,
         };
-        let (link, driver) = Link::start(self.accept().await, options);
+        let windows = Budget::for_one_peer(1 << 24);
+        let (link, driver) = Link::start(self.accept().await, options, windows.share());
         (link, tokio::spawn(driver))
     }
 }

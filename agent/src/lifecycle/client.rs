@@ -12,7 +12,7 @@ use failsafe::backoff::{EqualJittered, equal_jittered};
 use failsafe::failure_policy::{ConsecutiveFailures, consecutive_failures};
 use failsafe::{Config, StateMachine};
 use fluidity_trace::{Span, TraceParent};
-use fluidity_wire::{Host, Port, Target, plain};
+use fluidity_wire::{Host, Port, Target, is_dangerous, plain};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -388,7 +388,10 @@ fn words(body: &[u8]) -> String {
     }
     let said = serde_json::from_slice::<Said>(body).map(|said| said.message);
     let said = said.unwrap_or_else(|_| "it does not say why".into());
-    plain(&said, MOST_WORDS)
+    said.chars()
+        .filter(|char| !is_dangerous(*char))
+        .take(MOST_WORDS)
+        .collect()
 }
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");

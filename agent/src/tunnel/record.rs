@@ -1,10 +1,11 @@
 //! What is counted and told of one session: exactly one completion event, whatever becomes of it.
 
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use fluidity_wire::Kind;
 use std::sync::Arc;
 use tokio::time::Instant;
-use tracing::info;
+use tracing::{debug, info};
 
 /// The account of a session, closed by [`end`](Self::end) or, where its task went away, by being dropped.
 #[derive(Debug)]
@@ -13,18 +14,20 @@ pub struct SessionRecord {
     kind: Kind,
     started: Instant,
     metrics: Arc<Metrics>,
+    notices: Arc<Notices>,
     moved: (u64, u64),
     end: Option<&'static str>,
 }
 
 impl SessionRecord {
-    pub(super) fn new(id: u64, kind: Kind, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(id: u64, kind: Kind, metrics: Arc<Metrics>, notices: Arc<Notices>) -> Self {
         metrics.session_started(kind);
         Self {
             id,
             kind,
             started: Instant::now(),
             metrics,
+            notices,
             moved: (0, 0),
             end: None,
         }
@@ -46,14 +49,23 @@ impl Drop for SessionRecord {
     fn drop(&mut self) {
         let end = self.end.unwrap_or("abandoned");
         self.metrics.session_ended(self.kind, end);
-        info!(
-            session = self.id,
-            kind = self.kind.name(),
-            up = self.moved.0,
-            down = self.moved.1,
-            millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            end,
-            "session ended"
-        );
+        macro_rules! tell {
+            ($level:ident) => {
+                $level!(
+                    session = self.id,
+                    kind = self.kind.name(),
+                    up = self.moved.0,
+                    down = self.moved.1,
+                    millis = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+                    end,
+                    "session ended"
+                )
+            };
+        }
+        // What is left out here is counted, and told as a number.
+        match self.notices.session() {
+            true => tell!(info),
+            false => tell!(debug),
+        }
     }
 }

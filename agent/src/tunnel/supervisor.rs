@@ -5,6 +5,7 @@
 //! its sessions and takes no new ones.
 
 use super::dialer::{DialError, Dialed, Dialer, Driver, explain_end};
+use super::pace::Pace;
 use super::renewal::{Renewal, Turn, end_of};
 use super::state::{Phase, State};
 use super::summon::{Reason, Summons};
@@ -90,6 +91,7 @@ impl Supervisor {
     pub async fn run(self) {
         let mut round = None;
         let mut next = None;
+        let mut pace = Pace::default();
         let wake = |life: &Arc<Lifecycle>| life.config().start == Start::Wake;
         let mut wanted = self
             .life
@@ -106,10 +108,23 @@ impl Supervisor {
                 },
             };
             self.announce(&dialed);
+            let made = Instant::now();
             match self.stay(dialed).await {
                 Left::Lost(begun) => {
                     wanted = self.is_in_use().then_some(Reason::Lost);
                     round = begun;
+                    let pause = pace.after(made.elapsed(), self.connect.retry_max, rand::random());
+                    if !pause.is_zero() {
+                        info!(
+                            ?pause,
+                            "connections to the server do not last: waiting before the next"
+                        );
+                    }
+                    tokio::select! {
+                        biased;
+                        () = self.stop.cancelled() => break,
+                        () = sleep(pause) => {}
+                    }
                 }
                 Left::Replaced(dialed) => next = Some(dialed),
                 Left::Unwanted => wanted = None,

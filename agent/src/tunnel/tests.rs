@@ -34,6 +34,7 @@ async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
         answer: Answer::Learned,
         learned: Arc::default(),
         metrics: Arc::default(),
+        notices: Arc::default(),
     };
     let open = Open::new(
         fluidity_wire::Kind::Connect,

@@ -179,10 +179,11 @@ mod tests {
     #[test]
     fn no_value_and_no_message_begins_a_line_or_acts_on_a_terminal() {
         let error = io::Error::other(EVIL);
+        let cause: &(dyn Error + 'static) = &error;
         let log = logged(|| {
             let _span = info_span!("connection", id = 1, name = %EVIL, text = EVIL).entered();
             info!(%error, debug = ?EVIL, text = EVIL, display = %EVIL, list = ?[EVIL], "end");
-            info!(error = &error as &(dyn Error + 'static), "again");
+            info!(error = cause, "again");
             info!("end of {}", EVIL.replace('"', ""));
         });
         assert_eq!(log.lines().count(), 3, "{log}");
