@@ -159,9 +159,9 @@ async fn ambiguous_framing_gets_400_and_never_reaches_the_origin() {
             "hello!",
         ),
         (
-            "the same length twice",
-            "Content-Length: 5\r\nContent-Length: 5\r\n",
-            "hello",
+            "the same length twice, and another",
+            "Content-Length: 5\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+            "hello!",
         ),
         ("a list of lengths", "Content-Length: 5, 6\r\n", "hello!"),
         ("a negative length", "Content-Length: -5\r\n", "hello"),

@@ -8,7 +8,7 @@
 
 use super::exchange::{Arrival, Hold, SharedExchange};
 use super::framing::Framing;
-use super::head::{self, Form, HeadError, HeadLimits};
+use super::head::{self, Form, HeadError, HeadLimits, Parsed};
 use bytes::{Buf, Bytes, BytesMut};
 use fluidity_wire::relay::linger_zero;
 use std::io::{self, IoSlice};
@@ -117,6 +117,7 @@ impl ClientIo {
     }
 
     fn await_head(&mut self) {
+        self.buffer.advance(head::empty_lines(&self.buffer));
         let fresh = !self.buffer.is_empty();
         self.stage = Stage::Head { fresh };
         let wait = if fresh { self.head_timeout } else { KEEP_ALIVE };
@@ -128,8 +129,13 @@ impl ClientIo {
         self.stage = Stage::Head { fresh: false };
         match head::parse(&self.buffer, self.limits) {
             Ok(None) => false,
-            Ok(Some((length, head))) => {
-                self.passing = self.buffer.split_to(length).freeze();
+            Ok(Some(Parsed {
+                length,
+                head,
+                for_hyper,
+            })) => {
+                self.buffer.advance(length);
+                self.passing = for_hyper;
                 self.stage = match head.form {
                     Form::Connect(_) | Form::WebSocket(_) => Stage::Held,
                     Form::Http(_) | Form::Proxy => Stage::Body(head.framing),
@@ -165,6 +171,11 @@ impl ClientIo {
         match self.poll_fill(context)? {
             Poll::Ready(0) => Poll::Ready(Ok(false)),
             Poll::Ready(read) => {
+                self.buffer.advance(head::empty_lines(&self.buffer));
+                if self.buffer.is_empty() {
+                    // An empty line begins no request, and keeps no connection open.
+                    return Poll::Ready(Ok(true));
+                }
                 if was_empty {
                     // The first head has its time from the start; those after a pause, from their first byte.
                     let deadline = Instant::now() + self.head_timeout;

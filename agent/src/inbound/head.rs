@@ -2,11 +2,20 @@
 //!
 //! hyper lets a `Transfer-Encoding` win over a `Content-Length` and drops the loser without a trace; a proxy must
 //! refuse such a request instead (RFC 9112 §6.3). So the head is parsed here first, once, into what the proxy needs:
-//! where it goes, how its body is delimited, whether it waits for a 100. Pure; never panics on any bytes.
+//! where it goes, how its body is delimited, whether it waits for a 100. hyper gets a head that is written anew, with
+//! nothing in it that it would refuse or read otherwise. Pure; never panics on any bytes.
+
+mod fields;
+mod line;
+
+pub(super) use line::empty_lines;
 
 use super::framing::Framing;
+use bytes::{BufMut, Bytes, BytesMut};
+use fields::Fields;
 use fluidity_wire::{Port, Target, TargetError};
 use http::uri::PathAndQuery;
+use line::Line;
 
 /// What the proxy does with a request, decided by its head.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +74,8 @@ pub(super) enum HeadError {
     Target(#[from] TargetError),
     #[error("the URL was not understood: {0}")]
     Url(&'static str),
+    #[error("the URL is longer than {0} bytes")]
+    UrlTooLong(usize),
     #[error("the proxy does not speak this scheme for plain requests")]
     Scheme,
     #[error("https and wss go through CONNECT, not through a plain request")]
@@ -94,168 +105,145 @@ pub(super) struct HeadLimits {
     pub(super) fields: usize,
 }
 
-/// Parses the head at the start of `bytes`: its length and meaning, or `None` while it is not whole.
-pub(super) fn parse(bytes: &[u8], limits: HeadLimits) -> Result<Option<(usize, Head)>, HeadError> {
-    let mut fields = vec![httparse::EMPTY_HEADER; limits.fields];
-    let mut request = httparse::Request::new(&mut fields);
-    let length = match request.parse(bytes) {
-        Ok(httparse::Status::Complete(length)) if length <= limits.size => length,
-        Ok(httparse::Status::Partial) if bytes.len() < limits.size => return Ok(None),
-        Ok(_) => return Err(HeadError::TooLarge(limits.size)),
+/// A whole head.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Parsed {
+    /// Of the head, in bytes.
+    pub(super) length: usize,
+    /// What it says.
+    pub(super) head: Head,
+    /// The head as hyper reads it.
+    pub(super) for_hyper: Bytes,
+}
+
+/// Parses the head at the start of `bytes`, or `None` while it is not whole.
+pub(super) fn parse(bytes: &[u8], limits: HeadLimits) -> Result<Option<Parsed>, HeadError> {
+    let unfinished = || {
+        if bytes.len() < limits.size {
+            Ok(None)
+        } else {
+            Err(HeadError::TooLarge(limits.size))
+        }
+    };
+    let Some(line) = line::read(bytes)? else {
+        return unfinished();
+    };
+    let rest = bytes.get(line.length..).unwrap_or_default();
+    let mut room = vec![httparse::EMPTY_HEADER; limits.fields];
+    let (length, listed) = match httparse::parse_headers(rest, &mut room) {
+        Ok(httparse::Status::Complete((length, listed))) => (line.length + length, listed),
+        Ok(httparse::Status::Partial) => return unfinished(),
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooManyFields(limits.fields)),
         Err(error) => return Err(HeadError::Malformed(reason(error))),
     };
-    let method = request.method.unwrap_or_default();
-    let modern = request.version == Some(1);
-    let fields = Fields::read(request.headers, modern)?;
-    let form = match method {
+    if length > limits.size {
+        return Err(HeadError::TooLarge(limits.size));
+    }
+    let fields = Fields::read(listed, line.modern)?;
+    let form = match line.method {
         "CONNECT" if fields.framing != Framing::None => return Err(HeadError::ConnectBody),
-        "CONNECT" => Form::Connect(Target::parse(request.path.unwrap_or_default())?),
-        method => {
-            let form = plain(request.path.unwrap_or_default(), method)?;
-            match form {
-                Form::Http(origin) if fields.upgrades_to_websocket(method, modern) => Form::WebSocket(origin),
-                form => form,
+        "CONNECT" => Form::Connect(Target::parse(&String::from_utf8_lossy(line.target))?),
+        method => match plain(line.target, method)? {
+            Form::Http(origin) if fields.upgrades_to_websocket(method, line.modern) => {
+                Form::WebSocket(origin)
             }
-        }
+            form => form,
+        },
     };
     let head = Head {
         form,
         framing: fields.framing,
-        expects_continue: modern && fields.expects_continue && fields.framing != Framing::None,
-        modern,
+        expects_continue: line.modern && fields.expects_continue && fields.framing != Framing::None,
+        modern: line.modern,
     };
-    Ok(Some((length, head)))
+    let rest = bytes.get(line.length..length).unwrap_or_default();
+    let for_hyper = rewritten(&line, fields.length, listed, rest);
+    Ok(Some(Parsed {
+        length,
+        head,
+        for_hyper,
+    }))
+}
+
+/// The head for hyper: a target that says nothing, since [`Head`] says it all, and one length at the most.
+fn rewritten(line: &Line<'_>, length: Option<u64>, listed: &[httparse::Header<'_>], rest: &[u8]) -> Bytes {
+    let mut head = BytesMut::with_capacity(line.method.len() + STAND_IN_ROOM + rest.len());
+    let (target, version) = (
+        if line.method == "CONNECT" { "target:1" } else { "/" },
+        if line.modern { "HTTP/1.1" } else { "HTTP/1.0" },
+    );
+    for part in [line.method, " ", target, " ", version, "\r\n"] {
+        head.put_slice(part.as_bytes());
+    }
+    let is_length = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case("content-length");
+    let odd = |field: &httparse::Header<'_>| field.value.contains(&b',');
+    let mut lengths = listed.iter().filter(is_length);
+    let one = lengths.next().is_none_or(|field| !odd(field)) && lengths.next().is_none();
+    if one {
+        head.put_slice(rest);
+        return head.freeze();
+    }
+    let mut length = length;
+    for field in listed {
+        if is_length(&field) {
+            // The first one stands for all of them.
+            if let Some(length) = length.take() {
+                head.put_slice(format!("{}: {length}\r\n", field.name).as_bytes());
+            }
+            continue;
+        }
+        for part in [field.name.as_bytes(), b": ", field.value, b"\r\n"] {
+            head.put_slice(part);
+        }
+    }
+    head.put_slice(b"\r\n");
+    head.freeze()
 }
 
 /// The target of anything but a CONNECT.
-fn plain(target: &str, method: &str) -> Result<Form, HeadError> {
-    if target.starts_with('/') || target == "*" {
+fn plain(target: &[u8], method: &str) -> Result<Form, HeadError> {
+    if target.starts_with(b"/") || target == b"*" {
         return Ok(Form::Proxy);
     }
-    let (scheme, rest) = target
-        .split_once("://")
-        .ok_or(HeadError::Url("write it as http://host/path"))?;
-    match scheme.to_ascii_lowercase().as_str() {
-        "http" | "ws" => {}
-        "https" | "wss" => return Err(HeadError::NeedsConnect),
+    let (scheme, rest) = split_once(target, b"://").ok_or(HeadError::Url("write it as http://host/path"))?;
+    match scheme.to_ascii_lowercase().as_slice() {
+        b"http" | b"ws" => {}
+        b"https" | b"wss" => return Err(HeadError::NeedsConnect),
         _ => return Err(HeadError::Scheme),
     }
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
+    let end = rest.iter().position(|byte| b"/?#".contains(byte));
+    let (authority, path) = rest
+        .split_at_checked(end.unwrap_or(rest.len()))
+        .unwrap_or((rest, b""));
+    let authority = String::from_utf8_lossy(authority);
     if authority.contains('@') {
         // RFC 9110 §4.2.4.
         return Err(HeadError::Url("a user name or password does not belong into it"));
     }
-    if path.contains('#') {
-        return Err(HeadError::Url("a fragment is not sent to a server"));
-    }
-    let target = Target::parse_or(authority, Port::HTTP)?;
-    let path = match path {
+    let target = Target::parse_or(&authority, Port::HTTP)?;
+    let path = match line::path(path) {
         // RFC 9112 §3.2.4: the last proxy turns an OPTIONS without a path into `*`.
-        "" if method == "OPTIONS" => "*".to_owned(),
-        path if path.starts_with('/') => path.to_owned(),
+        path if path.is_empty() && method == "OPTIONS" => "*".to_owned(),
+        path if path.starts_with('/') => path,
         path => format!("/{path}"),
     };
+    if path.len() > LONGEST_PATH {
+        return Err(HeadError::UrlTooLong(LONGEST_PATH));
+    }
     let path = PathAndQuery::try_from(path)
         .map_err(|_| HeadError::Url("it has a character that URLs do not have"))?;
+    // An empty port is the scheme's default (RFC 3986 §3.2.3), and not every origin knows that.
+    let authority = authority.strip_suffix(':').unwrap_or(&authority).to_owned();
     Ok(Form::Http(Origin {
         target,
-        authority: authority.to_owned(),
+        authority,
         path,
     }))
 }
 
-/// What the fields say of framing and upgrade.
-struct Fields {
-    framing: Framing,
-    expects_continue: bool,
-    websocket: bool,
-    connection_upgrade: bool,
-}
-
-impl Fields {
-    /// RFC 9112 §6.3, without its leniencies: a proxy that guesses is a proxy that smuggles.
-    fn read(fields: &[httparse::Header<'_>], modern: bool) -> Result<Self, HeadError> {
-        let mut length = None;
-        let mut coding = None;
-        let mut hosts = 0;
-        let mut read = Self {
-            framing: Framing::None,
-            expects_continue: false,
-            websocket: false,
-            connection_upgrade: false,
-        };
-        for field in fields {
-            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
-            if is("content-length") {
-                if length.replace(content_length(field.value)?).is_some() {
-                    return Err(HeadError::Ambiguous("Content-Length is there more than once"));
-                }
-            } else if is("transfer-encoding") {
-                if coding.replace(field.value).is_some() {
-                    return Err(HeadError::Ambiguous("Transfer-Encoding is there more than once"));
-                }
-            } else if is("host") {
-                hosts += 1;
-            } else if is("expect") {
-                read.expects_continue = field.value.eq_ignore_ascii_case(b"100-continue");
-            } else if is("upgrade") {
-                read.websocket = has_token(field.value, "websocket");
-            } else if is("connection") {
-                read.connection_upgrade |= has_token(field.value, "upgrade");
-            }
-        }
-        if hosts > 1 {
-            return Err(HeadError::Malformed("Host is there more than once"));
-        }
-        read.framing = match (length, coding) {
-            (None | Some(0), None) => Framing::None,
-            (Some(length), None) => Framing::Length(length),
-            (Some(_), Some(_)) => {
-                return Err(HeadError::Ambiguous(
-                    "both Content-Length and Transfer-Encoding are there",
-                ));
-            }
-            (None, Some(_)) if !modern => {
-                return Err(HeadError::Ambiguous("HTTP/1.0 has no Transfer-Encoding"));
-            }
-            (None, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") => Framing::chunked(),
-            (None, Some(coding)) if last_is_chunked(coding) => return Err(HeadError::Coding),
-            (None, Some(_)) => {
-                return Err(HeadError::Ambiguous("chunked is not the last transfer coding"));
-            }
-        };
-        Ok(read)
-    }
-
-    fn upgrades_to_websocket(&self, method: &str, modern: bool) -> bool {
-        modern
-            && method == "GET"
-            && self.websocket
-            && self.connection_upgrade
-            && self.framing == Framing::None
-    }
-}
-
-fn content_length(value: &[u8]) -> Result<u64, HeadError> {
-    let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
-    std::str::from_utf8(value)
-        .ok()
-        .filter(|_| digits)
-        .and_then(|text| text.parse().ok())
-        .ok_or(HeadError::Ambiguous("Content-Length is not one number"))
-}
-
-fn has_token(value: &[u8], token: &str) -> bool {
-    value
-        .split(|byte| *byte == b',')
-        .any(|part| part.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
-}
-
-fn last_is_chunked(value: &[u8]) -> bool {
-    let last = value.rsplit(|byte| *byte == b',').next();
-    last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"))
+fn split_once<'a>(bytes: &'a [u8], by: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let at = bytes.windows(by.len()).position(|window| window == by)?;
+    Some((bytes.get(..at)?, bytes.get(at + by.len()..)?))
 }
 
 fn reason(error: httparse::Error) -> &'static str {
@@ -263,11 +251,17 @@ fn reason(error: httparse::Error) -> &'static str {
         httparse::Error::HeaderName => "a field's name is malformed",
         httparse::Error::HeaderValue => "a field's value is malformed",
         httparse::Error::NewLine => "a line does not end as lines do",
-        httparse::Error::Token | httparse::Error::Status => "the request line is malformed",
-        httparse::Error::Version => "the version is neither HTTP/1.1 nor HTTP/1.0",
-        httparse::Error::TooManyHeaders => "there are too many fields",
+        httparse::Error::Token
+        | httparse::Error::Status
+        | httparse::Error::Version
+        | httparse::Error::TooManyHeaders => "its fields are malformed",
     }
 }
+
+/// What a URI of the `http` crate can hold.
+const LONGEST_PATH: usize = 65_534;
+/// For a request line without its method.
+const STAND_IN_ROOM: usize = 32;
 
 #[cfg(test)]
 mod tests;

@@ -144,6 +144,10 @@ fn head(error: HeadError) -> Verdict {
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             "Send fewer or smaller fields (cookies?), or raise limits.headers or limits.head-size of the agent.",
         ),
+        HeadError::UrlTooLong(_) => denied(
+            StatusCode::URI_TOO_LONG,
+            "Send what is long in the body of a POST.",
+        ),
         HeadError::Timeout => denied(StatusCode::REQUEST_TIMEOUT, "Send the whole head at once."),
         HeadError::TooManyClients => Verdict::later(
             "connection_limit_reached",

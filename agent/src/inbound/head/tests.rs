@@ -8,9 +8,14 @@ const LIMITS: HeadLimits = HeadLimits {
 };
 
 fn read(text: &str) -> Result<Head, HeadError> {
-    let (length, head) = parse(text.as_bytes(), LIMITS)?.expect("a whole head");
-    assert_eq!(length, text.find("\r\n\r\n").unwrap() + 4);
-    Ok(head)
+    let parsed = parse(text.as_bytes(), LIMITS)?.expect("a whole head");
+    assert_eq!(parsed.length, text.find("\r\n\r\n").unwrap() + 4);
+    Ok(parsed.head)
+}
+
+fn for_hyper(text: &str) -> String {
+    let parsed = parse(text.as_bytes(), LIMITS).unwrap().expect("a whole head");
+    String::from_utf8(parsed.for_hyper.to_vec()).unwrap()
 }
 
 fn origin(target: &str, authority: &str, path: &str) -> Origin {
@@ -58,6 +63,15 @@ fn every_form_of_a_target_is_told_apart() {
         ),
         ("GET /", Form::Proxy),
         ("OPTIONS *", Form::Proxy),
+        (
+            "GET http://media_1.example:/a#b?c#d",
+            Form::Http(origin("media_1.example:80", "media_1.example", "/a")),
+        ),
+        ("GET http://a#b", Form::Http(origin("a:80", "a", "/"))),
+        (
+            "GET http://a?<caf\u{e9}>",
+            Form::Http(origin("a:80", "a", "/?%3Ccaf\u{e9}%3E")),
+        ),
     ] {
         assert_eq!(
             read(&format!("{line} HTTP/1.1\r\n\r\n")).unwrap().form,
@@ -93,10 +107,20 @@ fn framing_is_read_and_what_is_ambiguous_refused() {
     assert_eq!(ask("content-length: 12\r\n"), Ok(Framing::Length(12)));
     assert_eq!(ask("Transfer-Encoding: Chunked\r\n"), Ok(Framing::chunked()));
     for fields in [
-        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
         "Content-Length: 5\r\nContent-Length: 5\r\n",
         "Content-Length: 5, 5\r\n",
+        "Content-Length: 5 ,5\r\nX: y\r\ncontent-length: 5\r\n",
+    ] {
+        assert_eq!(ask(fields), Ok(Framing::Length(5)), "{fields}");
+    }
+    for fields in [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5, 6\r\n",
+        "Content-Length: 5,\r\n",
+        "Content-Length: 5,,5\r\n",
+        "Content-Length: 5 5\r\n",
         "Content-Length: +5\r\n",
         "Content-Length: -5\r\n",
         "Content-Length: 0x5\r\n",
@@ -121,6 +145,41 @@ fn framing_is_read_and_what_is_ambiguous_refused() {
 }
 
 #[test]
+fn hyper_gets_a_head_in_which_nothing_is_odd() {
+    for (text, passed) in [
+        (
+            "\r\nGET http://a:/<\u{e9}>#f HTTP/1.1\r\nHost: a\r\nX:\ty \r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX:\ty \r\n\r\n",
+        ),
+        ("CONNECT a_b.:1 HTTP/1.0\n\n", "CONNECT target:1 HTTP/1.0\r\n\n"),
+        (
+            "POST http://a/ HTTP/1.1\r\nA: 1\r\ncontent-Length: 5\r\nB: \u{e9}\r\nContent-Length: 5\r\n\r\n",
+            "POST / HTTP/1.1\r\nA: 1\r\ncontent-Length: 5\r\nB: \u{e9}\r\n\r\n",
+        ),
+        (
+            "POST http://a/ HTTP/1.9\r\nContent-Length: 0, 0\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+        ),
+    ] {
+        assert_eq!(for_hyper(text), passed);
+    }
+}
+
+#[test]
+fn a_url_is_as_long_as_it_can_be_sent_and_no_longer() {
+    let limits = HeadLimits {
+        size: 1 << 20,
+        fields: 100,
+    };
+    let ask = |length: usize| {
+        let text = format!("GET http://a/{} HTTP/1.1\r\n\r\n", "b".repeat(length));
+        parse(text.as_bytes(), limits).map(|parsed| parsed.is_some())
+    };
+    assert_eq!(ask(LONGEST_PATH - 1), Ok(true));
+    assert_eq!(ask(LONGEST_PATH), Err(HeadError::UrlTooLong(LONGEST_PATH)));
+}
+
+#[test]
 fn what_is_no_request_is_refused() {
     for text in [
         "GET http://a/ HTTP/1.1\r\nX: a\r\n b\r\n\r\n",
@@ -128,6 +187,9 @@ fn what_is_no_request_is_refused() {
         "GET http://a/ HTTP/1.1\r\nX: a\0b\r\n\r\n",
         "GET http://a/ HTTP/1.1\r\nX: a\rb\r\n\r\n",
         "GET http://a\t/ HTTP/1.1\r\n\r\n",
+        "GET http://a/b c HTTP/1.1\r\n\r\n",
+        "GET http://a/\0 HTTP/1.1\r\n\r\n",
+        "GET http://a/\rb HTTP/1.1\r\n\r\n",
         "GET http://a/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         "\u{16}\u{3}\u{1}\u{0}",
@@ -196,7 +258,7 @@ fn no_bytes_make_it_panic_or_read_past_their_end() {
             bytes[at] = rand::random();
         }
         bytes.truncate(rand::random_range(0..=bytes.len()));
-        if let Ok(Some((length, head))) = parse(&bytes, LIMITS) {
+        if let Ok(Some(Parsed { length, head, .. })) = parse(&bytes, LIMITS) {
             let mut framing = head.framing;
             assert!(length <= bytes.len());
             assert!(framing.take(&bytes[length..]) <= bytes.len() - length);
