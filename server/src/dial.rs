@@ -1,27 +1,26 @@
 //! From a permit to a connected socket: resolve, judge every address, connect by happy eyeballs, retry, break.
 //!
 //! Invariants: only a [`PermittedAddr`] is dialled, and it is the very address that was judged; nothing is tried
-//! again once a connection was made; everything together stays inside one deadline.
+//! again once a connection was made; everything together stays inside one deadline. The addresses of a family that
+//! answers late are judged when they come: one that is denied ends every attempt, as if it had been there from the start.
 
+mod connect;
 mod family;
 
 use crate::breaker::Breakers;
-use crate::policy::{Denied, Permit, PermittedAddr};
-use crate::resolve::{ResolveError, Resolver};
+use crate::policy::{Denied, Permit};
+use crate::resolve::{Family, Late, Lookup, ResolveError, Resolver};
 use crate::sockets::Places;
-use backon::{ExponentialBuilder, Retryable};
-use family::{Family, Winners};
+use backon::{BackoffBuilder, ExponentialBuilder};
+use connect::Addresses;
+use family::Winners;
 use fluidity_trace::Span;
 use fluidity_wire::{Host, ReplyCode};
-use std::collections::VecDeque;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
-use tracing::debug;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How targets are dialled.
 #[derive(Clone, Copy, Debug)]
@@ -65,8 +64,8 @@ impl DialError {
     pub const fn reply_code(self) -> ReplyCode {
         match self {
             Self::Denied(denied) => denied.reply_code(),
-            Self::Resolve(ResolveError::NotFound) => ReplyCode::NameNotFound,
-            Self::Resolve(ResolveError::Failed) => ReplyCode::ResolveFailed,
+            Self::Resolve(ResolveError::NotFound | ResolveError::NoAddress) => ReplyCode::NameNotFound,
+            Self::Resolve(_) => ReplyCode::ResolveFailed,
             Self::BreakerOpen => ReplyCode::BreakerOpen,
             Self::Refused => ReplyCode::ConnectRefused,
             Self::Timeout => ReplyCode::ConnectTimeout,
@@ -95,6 +94,8 @@ pub struct Dialer {
     winners: Winners,
     /// For dials under way.
     places: Arc<Places>,
+    /// Late answers that no dial waits for any more.
+    finishing: Mutex<JoinSet<()>>,
 }
 
 impl Dialer {
@@ -106,12 +107,18 @@ impl Dialer {
             breakers,
             winners: Winners::new(),
             places: Places::new(u32::MAX),
+            finishing: Mutex::default(),
         }
     }
 
     /// With so many dials under way at the most, which agents share.
     pub fn sharing(self, places: Arc<Places>) -> Self {
         Self { places, ..self }
+    }
+
+    /// Where names are found.
+    pub const fn resolver(&self) -> &Resolver {
+        &self.resolver
     }
 
     /// The breakers of failing targets.
@@ -132,8 +139,7 @@ impl Dialer {
         let place = timeout(self.options.timeout, self.places.take(agent)).await;
         let _place = place.map_err(|_| DialError::Exhausted)?;
         let mut span = cause.part("dial");
-        let dialled = timeout(self.options.timeout, self.try_dial(permit, &span)).await;
-        let dialled = dialled.unwrap_or(Err(DialError::Timeout));
+        let dialled = self.try_dial(permit, &span).await;
         let dialled = dialled.and_then(|stream| not_this_machine(stream, permit));
         match &dialled {
             Ok(_) => self.breakers.succeeded(agent, target),
@@ -147,35 +153,74 @@ impl Dialer {
     }
 
     async fn try_dial(&self, permit: &Permit, span: &Span) -> Result<TcpStream, DialError> {
+        let deadline = Instant::now() + self.options.timeout;
         let host = &permit.target().host;
-        let addresses = permit.addresses(&self.resolve(host, span).await?)?;
-        let addresses = interleave(addresses, self.winners.of(host, Instant::now()));
-        // Jitter doubles a pause at the most.
-        let pauses = ExponentialBuilder::new()
-            .with_min_delay(self.options.retry_initial / 2)
-            .with_max_times(self.options.attempts.saturating_sub(1))
-            .with_jitter();
-        let stream = (|| connect(&addresses, span))
-            .retry(pauses)
-            .when(DialError::may_pass)
-            .await?;
-        if let [first, second, ..] = addresses.as_slice()
-            && Family::of(first.get()) != Family::of(second.get())
+        // A name server that takes all the time says nothing of the target.
+        let resolved = timeout_at(deadline, self.resolve(host, span)).await;
+        let Lookup {
+            addresses,
+            name,
+            late,
+        } = resolved.unwrap_or(Err(ResolveError::Timeout))?;
+        let permit = match name {
+            Some(name) => permit.under(&name)?,
+            None => permit.clone(),
+        };
+        let permitted = permit.addresses(&addresses)?;
+        let first = self.winners.of(host, Instant::now());
+        let mut addresses = Addresses::new(permit, permitted, late, first);
+        let connected = timeout_at(deadline, self.try_rounds(&mut addresses, span)).await;
+        let stream = connected.unwrap_or(Err(DialError::Timeout))?;
+        if addresses.are_of_both_families()
             && let Ok(peer) = stream.peer_addr()
         {
             self.winners.learn(host, Family::of(peer), Instant::now());
         }
+        if let Some(late) = addresses.into_late() {
+            self.let_finish(late);
+        }
         Ok(stream)
     }
 
-    async fn resolve(&self, host: &Host, cause: &Span) -> Result<Vec<IpAddr>, ResolveError> {
+    /// Whatever comes late is for the next session to know.
+    fn let_finish(&self, mut late: Late) {
+        let mut finishing = self.finishing.lock().unwrap_or_else(PoisonError::into_inner);
+        while finishing.try_join_next().is_some() {}
+        if finishing.len() < MOST_FINISHING {
+            finishing.spawn(async move {
+                late.addresses().await;
+            });
+        }
+    }
+
+    /// One round after the other, until one goes well or none may.
+    async fn try_rounds(&self, addresses: &mut Addresses, span: &Span) -> Result<TcpStream, DialError> {
+        // Jitter doubles a pause at the most.
+        let mut pauses = ExponentialBuilder::new()
+            .with_min_delay(self.options.retry_initial / 2)
+            .with_max_times(self.options.attempts.saturating_sub(1))
+            .with_jitter()
+            .build();
+        loop {
+            let error = match addresses.connect(span).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => error,
+            };
+            match pauses.next() {
+                Some(pause) if error.may_pass() => sleep(pause).await,
+                _ => return Err(error),
+            }
+        }
+    }
+
+    async fn resolve(&self, host: &Host, cause: &Span) -> Result<Lookup, ResolveError> {
         let mut span = match host {
             Host::Name(_) => cause.part("resolve"),
             Host::V4(_) | Host::V6(_) => Span::default(),
         };
         let resolved = self.resolver.resolve(host).await;
-        if let Err(error) = resolved {
-            span.fail(DialError::from(error).reply_code().name());
+        if let Err(error) = &resolved {
+            span.fail(DialError::from(*error).reply_code().name());
         }
         resolved
     }
@@ -193,95 +238,8 @@ fn not_this_machine(stream: TcpStream, permit: &Permit) -> Result<TcpStream, Dia
     Ok(stream)
 }
 
-/// RFC 8305 §4: the families take turns, beginning with `first` or that of the first address; a few addresses are enough.
-fn interleave(addresses: Vec<PermittedAddr>, first: Option<Family>) -> Vec<PermittedAddr> {
-    let first = first.or_else(|| addresses.first().map(|address| Family::of(address.get())));
-    let (mut these, mut others): (VecDeque<_>, VecDeque<_>) = addresses
-        .into_iter()
-        .partition(|address| Some(Family::of(address.get())) == first);
-    let mut ordered = Vec::new();
-    while ordered.len() < MOST_ADDRESSES && !(these.is_empty() && others.is_empty()) {
-        ordered.extend(these.pop_front());
-        ordered.extend(others.pop_front());
-    }
-    ordered.truncate(MOST_ADDRESSES);
-    ordered
-}
-
-/// One round of happy eyeballs (RFC 8305 §5): the next address is tried when the last one failed or took too long,
-/// and the first connection wins. Dropped, it ends every attempt.
-async fn connect(addresses: &[PermittedAddr], cause: &Span) -> Result<TcpStream, DialError> {
-    if let [address] = addresses {
-        return connect_one(address.get(), cause.client("connect")).await;
-    }
-    let mut waiting = addresses.iter().copied();
-    let mut attempts = JoinSet::new();
-    let mut next = Instant::now();
-    let mut worst = DialError::Unreachable;
-    loop {
-        tokio::select! {
-            biased;
-            Some(ended) = attempts.join_next() => match ended {
-                Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(error)) => {
-                    worst = more_telling(worst, error);
-                    next = Instant::now();
-                }
-                Err(_) => {}
-            },
-            () = sleep_until(next), if waiting.len() > 0 => {
-                if let Some(address) = waiting.next() {
-                    attempts.spawn(connect_one(address.get(), cause.client("connect")));
-                }
-                next = Instant::now() + NEXT_ADDRESS;
-            }
-            else => return Err(worst),
-        }
-    }
-}
-
-async fn connect_one(address: SocketAddr, mut span: Span) -> Result<TcpStream, DialError> {
-    span.set("network.peer.address", || address.ip().to_string());
-    span.set("network.peer.port", || i64::from(address.port()));
-    let connected = TcpStream::connect(address).await;
-    let stream = connected.map_err(|error| {
-        debug!(%address, %error, "cannot connect");
-        let error = error_of(&error);
-        span.fail(error.reply_code().name());
-        error
-    })?;
-    // Fails only on a socket that is gone already: the relay will see it.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
-fn error_of(error: &io::Error) -> DialError {
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => DialError::Refused,
-        io::ErrorKind::TimedOut => DialError::Timeout,
-        io::ErrorKind::NetworkUnreachable
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkDown
-        | io::ErrorKind::PermissionDenied
-        | io::ErrorKind::InvalidInput => DialError::Unreachable,
-        _ => DialError::Exhausted,
-    }
-}
-
-/// Of two addresses' errors the one that says more: a machine without IPv6 fails every IPv6 address at once.
-fn more_telling(one: DialError, other: DialError) -> DialError {
-    let rank = |error| match error {
-        DialError::Refused => 3,
-        DialError::Timeout => 2,
-        DialError::Exhausted => 1,
-        _ => 0,
-    };
-    if rank(other) > rank(one) { other } else { one }
-}
-
-/// RFC 8305 §5: the recommended connection attempt delay.
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
-const MOST_ADDRESSES: usize = 8;
+/// Late answers that are waited for behind their dials.
+const MOST_FINISHING: usize = 64;
 
 #[cfg(test)]
 mod tests;

@@ -94,7 +94,7 @@ pub async fn run(
     let (own, follow_own) = own_addresses::follow().await;
     let follow_own = tokio::spawn(follow_own);
     config.policy = config.policy.knowing(own);
-    let house = Arc::new(house(&config, &identity, room, shutdown.clone())?);
+    let house = Arc::new(house(&config, &identity, room, shutdown.clone()));
     let quic = endpoint.local_addr()?;
     let health = match config.health {
         Some(address) => Some(
@@ -192,8 +192,17 @@ fn renew(
     options: QuicOptions,
     house: &House,
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
-    let told = Arc::new(Notify::new());
-    let hangups = hangup::listen(told.clone())?;
+    let (heard, told) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let hangups = hangup::listen(heard.clone())?;
+    let services = house.services.clone();
+    let follower = told.clone();
+    let pass_on = async move {
+        loop {
+            heard.notified().await;
+            services.dialer.resolver().look_again().await;
+            follower.notify_one();
+        }
+    };
     let (metrics, trust) = (house.services.metrics.clone(), house.trust.clone());
     let follow = follow(reloader, told, move |new| {
         let applied = new.map_err(anyhow::Error::from).and_then(|identity| {
@@ -217,6 +226,7 @@ fn renew(
         tokio::select! {
             () = draining.cancelled() => {}
             () = hangups => {}
+            () = pass_on => {}
             () = follow => {}
         }
     })
@@ -255,8 +265,8 @@ fn bind(config: &Config, identity: &Identity, options: &QuicOptions) -> anyhow::
     }
 }
 
-fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -> anyhow::Result<House> {
-    let resolver = Resolver::new(&config.resolver).context("cannot resolve names (dns)")?;
+fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -> House {
+    let resolver = Resolver::new(&config.resolver);
     let dialer =
         Dialer::new(resolver, config.dial, Breakers::new(config.breaker)).sharing(Places::new(room.dials));
     let hello = Hello {
@@ -266,7 +276,7 @@ fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -
         // Each connection says how long it is by then.
         uptime: Duration::ZERO,
     };
-    Ok(House {
+    House {
         started: Instant::now(),
         roster: Roster::new(config.limits, room.sessions),
         trust: watch::Sender::new(identity.clone()),
@@ -285,7 +295,7 @@ fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -
         },
         drain_grace: config.drain_grace,
         idle_timeout: config.idle_timeout,
-    })
+    }
 }
 
 /// Streams beyond an agent's sessions.

@@ -94,6 +94,7 @@ impl Policy {
             policy: self.clone(),
             agent: agent.clone(),
             target: target.clone(),
+            also: None,
         };
         match target.host.address() {
             Some(address) => permit.judge(address).map(drop)?,
@@ -109,6 +110,8 @@ pub struct Permit {
     policy: Policy,
     agent: AgentId,
     target: Target,
+    /// The name that the target's name was found under.
+    also: Option<String>,
 }
 
 /// An address that may be dialled: made by [`Permit::addresses`] alone.
@@ -133,6 +136,21 @@ impl Permit {
         &self.target
     }
 
+    /// The same leave for a name that was found under another one, in a search domain: what denies that denies it, too.
+    ///
+    /// # Errors
+    /// A deny rule names the other name.
+    pub fn under(&self, name: &str) -> Result<Self, Denied> {
+        let permit = Self {
+            also: Some(name.to_owned()),
+            ..self.clone()
+        };
+        if permit.is_denied(None) {
+            return Err(Denied::ByRule);
+        }
+        Ok(permit)
+    }
+
     /// Judges every address that the target resolved to; one that is denied denies them all, so that a name with a
     /// public and a private address cannot be used to reach either.
     ///
@@ -147,12 +165,7 @@ impl Permit {
         let address = unmapped(address);
         let inner = embedded(address);
         let asked = self.question(Some(address));
-        let denied = |address| {
-            rules
-                .deny
-                .iter()
-                .any(|rule| rule.matches(&self.question(Some(address))))
-        };
+        let denied = |address| self.is_denied(Some(address));
         if denied(address) || inner.is_some_and(denied) {
             return Err(Denied::ByRule);
         }
@@ -190,7 +203,7 @@ impl Permit {
     fn judge_name(&self) -> Result<(), Denied> {
         let rules = &self.policy.rules;
         let asked = self.question(None);
-        if rules.deny.iter().any(|rule| rule.matches(&asked)) {
+        if self.is_denied(None) {
             return Err(Denied::ByRule);
         }
         let hopeless = || !rules.allow.iter().any(|rule| rule.may_match(&asked));
@@ -198,6 +211,18 @@ impl Permit {
             return Err(Denied::ByDefault);
         }
         Ok(())
+    }
+
+    /// Whether a deny rule names the target, by any of its names.
+    fn is_denied(&self, address: Option<IpAddr>) -> bool {
+        let asked = self.question(address);
+        let also = self.also.as_deref().map(|name| Question {
+            name: Some(name),
+            ..self.question(address)
+        });
+        let matches =
+            |rule: &Rule| rule.matches(&asked) || also.as_ref().is_some_and(|also| rule.matches(also));
+        self.policy.rules.deny.iter().any(matches)
     }
 
     fn question(&self, address: Option<IpAddr>) -> Question<'_> {

@@ -1,18 +1,32 @@
-//! Names to addresses: hickory's resolver with its cache, every wait bounded.
+//! Names to addresses: as the system's resolver finds them, every wait bounded, every wrong cause told apart.
 //!
-//! Both families are asked for at once and all answers are given: the policy has to see every address before one is
-//! dialled. Names are absolute; the machine's search domains are not tried.
+//! `files` are the system's, looked at again while the server runs; `names` is what they say and what is known by it;
+//! `lookup` asks for both families and does not let the silence of one cost more than a moment (RFC 8305 §3);
+//! `servers` asks one question of all name servers, `exchange` of one, `message` is the question. `cache` remembers.
 
+mod cache;
+mod exchange;
+mod files;
+mod hosts;
+mod lookup;
+mod message;
+mod names;
+mod servers;
+mod system;
+
+pub use lookup::{Late, Lookup};
+
+use files::{Files, Stamps};
 use fluidity_wire::Host;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::{Resolver as Hickory, TokioResolver};
+use hickory_resolver::proto::rr::RecordType;
+use names::Names;
 use serde::Deserialize;
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tracing::warn;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use tracing::{info, warn};
 
 /// How names are resolved.
 #[derive(Clone, Debug)]
@@ -50,88 +64,189 @@ impl TryFrom<String> for NameServer {
     }
 }
 
+/// A kind of address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Of an address.
+    pub const fn of(address: SocketAddr) -> Self {
+        if address.is_ipv6() { Self::V6 } else { Self::V4 }
+    }
+
+    const fn record_type(self) -> RecordType {
+        match self {
+            Self::V4 => RecordType::A,
+            Self::V6 => RecordType::AAAA,
+        }
+    }
+}
+
 /// Why a name has no addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// The name, or any address of it, does not exist.
+    /// NXDOMAIN.
     #[error("the host name does not exist")]
     NotFound,
-    /// No answer, or one that is a failure.
-    #[error("the host name could not be resolved: no name server gave an answer")]
+    /// The name is there, without addresses.
+    #[error("the host name exists, but has no address")]
+    NoAddress,
+    /// SERVFAIL, or an answer that makes no sense.
+    #[error("the host name could not be resolved: the name server could not find out")]
+    Failed,
+    /// REFUSED.
+    #[error("the host name could not be resolved: the name server refuses to answer")]
+    Refused,
+    /// Silence.
+    #[error("the host name could not be resolved: no name server answered in time")]
+    Timeout,
+    /// Nobody is there to ask.
+    #[error("the host name could not be resolved: no name server can be reached")]
+    Unreachable,
+    /// The system says nobody to ask.
+    #[error("the host name could not be resolved: the server's system names no name server")]
+    NoServers,
+    /// There are too many questions.
+    #[error("the host name could not be resolved: the server looks for too many names at once")]
+    Busy,
+}
+
+/// What was wrong with a name server, the more telling the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    /// It cannot be reached.
+    Unreachable,
+    /// It does not answer.
+    Silent,
+    /// It does not want to answer.
+    Refused,
+    /// It answers with a failure, or makes no sense.
     Failed,
 }
 
 /// Resolves names.
-pub struct Resolver(TokioResolver);
+#[derive(Debug)]
+pub struct Resolver {
+    options: ResolverOptions,
+    files: Files,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    names: Arc<Names>,
+    stamps: Stamps,
+    looked: Instant,
+}
 
 impl Resolver {
-    /// A resolver that asks the configured name servers.
-    ///
-    /// Where none is configured and the system's cannot be found out, that is warned of, and no name resolves.
-    ///
-    /// # Errors
-    /// The library's own, none of which the options can cause.
-    pub fn new(options: &ResolverOptions) -> Result<Self, NetError> {
-        let provider = TokioRuntimeProvider::default;
-        let mut builder = if options.servers.is_empty() {
-            Hickory::builder(provider()).unwrap_or_else(|error| {
-                warn!(%error, "the system names no name servers, so that no name resolves; set dns.servers");
-                Hickory::builder_with_config(ResolverConfig::from_name_servers(Vec::new()), provider())
-            })
-        } else {
-            let servers = options.servers.iter().map(|server| config(server.0)).collect();
-            Hickory::builder_with_config(ResolverConfig::from_name_servers(servers), provider())
-        };
-        let chosen = builder.options_mut();
-        chosen.timeout = options.timeout;
-        chosen.attempts = 1;
-        chosen.cache_size = options.cache_entries.into();
-        chosen.positive_max_ttl = Some(LONGEST_KEPT);
-        chosen.negative_max_ttl = Some(LONGEST_KEPT_FAILURE);
-        Ok(Self(builder.build()?))
+    /// A resolver that asks the configured name servers, or the system's, whichever those are at the time.
+    pub fn new(options: &ResolverOptions) -> Self {
+        Self::of(options, Files::of_system(!options.servers.is_empty()))
     }
 
-    /// Every address of a host, at least one. Cancel safe.
+    fn of(options: &ResolverOptions, files: Files) -> Self {
+        // Before they are read: a change meanwhile is not missed.
+        let stamps = files.stamps();
+        let names = Names::new(options, files.read());
+        if names.are_without_servers() {
+            warn!("the system names no name server yet; it is looked at again, or set dns.servers");
+        }
+        Self {
+            options: options.clone(),
+            files,
+            state: Mutex::new(State {
+                names: Arc::new(names),
+                stamps,
+                looked: Instant::now(),
+            }),
+        }
+    }
+
+    /// The addresses of a host, at least one. Cancel safe.
     ///
     /// # Errors
     /// [`ResolveError`].
-    pub async fn resolve(&self, host: &Host) -> Result<Vec<IpAddr>, ResolveError> {
+    pub async fn resolve(&self, host: &Host) -> Result<Lookup, ResolveError> {
         let name = match host {
-            Host::V4(address) => return Ok(vec![(*address).into()]),
-            Host::V6(address) => return Ok(vec![(*address).into()]),
-            // With its last dot a name is absolute.
-            Host::Name(name) => format!("{name}."),
+            Host::V4(address) => return Ok(Lookup::of(vec![(*address).into()])),
+            Host::V6(address) => return Ok(Lookup::of(vec![(*address).into()])),
+            Host::Name(name) => name,
         };
-        let found = self.0.lookup_ip(name).await.map_err(|error| {
-            if error.is_nx_domain() || error.is_no_records_found() {
-                ResolveError::NotFound
-            } else {
-                ResolveError::Failed
-            }
-        })?;
-        let addresses: Vec<_> = found.iter().collect();
-        if addresses.is_empty() {
-            return Err(ResolveError::NotFound);
+        match name.rsplit('.').next() {
+            // RFC 6761 §6.3: whatever a name server says.
+            Some("localhost") => return Ok(Lookup::of(self.names().await.loopback(name))),
+            // RFC 6761 §6.4 and RFC 7686 §2: no name server is asked.
+            Some("invalid" | "onion") => return Err(ResolveError::NotFound),
+            _ => {}
         }
-        Ok(addresses)
+        self.names().await.resolve(name).await
+    }
+
+    /// Forgets what is known of names, and looks at the system's files.
+    pub async fn look_again(&self) {
+        self.look(Look::Anew).await;
+    }
+
+    async fn names(&self) -> Arc<Names> {
+        let is_due = {
+            let mut state = self.lock();
+            let is_due = state.looked.elapsed() >= LOOK_EVERY;
+            if is_due {
+                state.looked = Instant::now();
+            }
+            is_due
+        };
+        if is_due {
+            self.look(Look::ForChanges).await;
+        }
+        self.lock().names.clone()
+    }
+
+    async fn look(&self, look: Look) {
+        let files = self.files.clone();
+        let before = self.lock().stamps.clone();
+        let looked = spawn_blocking(move || {
+            let stamps = files.stamps();
+            let said = (look == Look::Anew || stamps != before).then(|| files.read());
+            (stamps, said)
+        });
+        // It fails only where the runtime ends.
+        let Ok((stamps, said)) = looked.await else { return };
+        let mut state = self.lock();
+        state.stamps = stamps;
+        let Some(said) = said else { return };
+        if look == Look::ForChanges && state.names.say(&said) {
+            return;
+        }
+        state.names = Arc::new(Names::new(&self.options, said));
+        info!("the system's name servers and hosts were read again: names are looked for anew");
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").finish_non_exhaustive()
-    }
-}
-
-fn config(server: SocketAddr) -> NameServerConfig {
-    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-        connection.port = server.port();
-        connection
-    });
-    NameServerConfig::new(server.ip(), true, connections.into())
+/// Why the files are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// It is time to.
+    ForChanges,
+    /// Somebody says so.
+    Anew,
 }
 
 const DNS: u16 = 53;
-/// A longer TTL is cut: an address that moved is found again within the hour.
-const LONGEST_KEPT: Duration = Duration::from_secs(3600);
-const LONGEST_KEPT_FAILURE: Duration = Duration::from_secs(30);
+/// How often a name server is asked.
+const ATTEMPTS: usize = 2;
+/// How old the last look at the system's files may be.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

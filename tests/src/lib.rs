@@ -35,7 +35,7 @@ pub use cloud::{API_KEY, Cloud};
 pub use collector::{Collector, Exported};
 pub use commands::{agent_file, command, fails, refused, said, server_file, text};
 pub use daemon::{Daemon, Exit, binary, raise_open_files};
-pub use dns::TestDns;
+pub use dns::{Asked, Reply, TestDns};
 pub use hostile::{Hostile, Tamper, Untampered, open_message};
 pub use http::{BodyEnd, Head};
 #[cfg(target_os = "linux")]

@@ -229,7 +229,10 @@ fn refused(code: ReplyCode) -> Verdict {
             "Private and local addresses need an explicit allow rule in the policy of the server.",
         ),
         ReplyCode::NameNotFound => gateway("dns_error", "Check the spelling of the host name."),
-        ReplyCode::ResolveFailed => gateway("dns_error", "The name servers did not answer; try again."),
+        ReplyCode::ResolveFailed => gateway(
+            "dns_error",
+            "Try again; if it stays so, look at the name servers that the server asks (dns.servers).",
+        ),
         ReplyCode::ConnectRefused => {
             gateway("connection_refused", "Check the port, and that the service runs.")
         }

@@ -2,25 +2,12 @@
 //!
 //! Bounded in number and age: after a while the resolver's order counts again, and the family that lost has its chance.
 
+use crate::resolve::Family;
 use fluidity_daemon::recent::Recent;
 use fluidity_wire::Host;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// A kind of address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(super) const fn of(address: SocketAddr) -> Self {
-        if address.is_ipv6() { Self::V6 } else { Self::V4 }
-    }
-}
 
 /// The hosts that were reached.
 #[derive(Debug)]

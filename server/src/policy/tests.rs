@@ -249,6 +249,22 @@ fn bad_rules_are_refused_with_what_to_write() {
     }
 }
 
+#[test]
+fn a_name_that_was_found_under_another_is_denied_by_either() {
+    let policy = with(
+        "[]",
+        "[{ host: .secret.example }, { host: .corp.example, cidr: 192.0.9.0/24 }]",
+    );
+    let target = Target::parse("db:80").unwrap();
+    let permit = policy.authorize(&agent("laptop"), &target).unwrap();
+    assert_eq!(permit.under("db.secret.example").unwrap_err(), Denied::ByRule);
+    let under = permit.under("db.corp.example").unwrap();
+    let addresses = |permit: &Permit, text: &str| permit.addresses(&[text.parse().unwrap()]).is_ok();
+    assert!(addresses(&under, "192.0.8.1"));
+    assert!(!addresses(&under, "192.0.9.1") && !addresses(&under, "10.0.0.1"));
+    assert!(addresses(&permit, "192.0.9.1"));
+}
+
 const CLOSED: [&str; 8] = [
     "0.0.0.0/8",
     "10.0.0.0/8",
