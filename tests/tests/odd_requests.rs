@@ -137,64 +137,79 @@ fn filled(text: &[u8], origin: &Served) -> Vec<u8> {
         .collect()
 }
 
-/// Plays one request, and another client's behind it; what was wrong is written down.
-async fn play(stack: &Stack, origin: &Served, what: &str, request: &[u8], fate: &Fate, wrong: &mut String) {
-    let mut client = stack.client().await.with_deadline(Duration::from_secs(40));
-    client.write(filled(request, origin)).await;
-    let mut head = client.read_head().await;
-    while head.status() == 100 {
-        head = client.read_head().await;
+/// Two daemons, an origin, and what was wrong so far.
+struct Bench {
+    stack: Stack,
+    origin: Served,
+    wrong: String,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let origin = mirror(Origin::bind().await);
+        Self {
+            stack: Stack::for_origin(origin.addr()).await,
+            origin,
+            wrong: String::new(),
+        }
     }
-    match fate {
-        Answered(status) if head.status() == *status => {}
-        Answered(status) => writeln!(wrong, "{what}: {} instead of {status}", head.line).unwrap(),
-        Arrives(parts) if head.status() == 200 => {
-            let length = head.content_length().expect("the mirror says it");
-            let got = client.read_exact(length.try_into().expect("small")).await;
-            for part in *parts {
-                let part = filled(part, origin);
-                if !got.windows(part.len()).any(|window| window == part) {
-                    let (part, got) = (String::from_utf8_lossy(&part), String::from_utf8_lossy(&got));
-                    writeln!(wrong, "{what}: no {part:?} in {got:?}").unwrap();
+
+    /// Plays one request, and another client's behind it; what was wrong is written down.
+    async fn play(&mut self, what: &str, request: &[u8], fate: &Fate) {
+        let Self { stack, origin, wrong } = self;
+        let mut client = stack.client().await.with_deadline(Duration::from_secs(40));
+        client.write(filled(request, origin)).await;
+        let mut head = client.read_head().await;
+        while head.status() == 100 {
+            head = client.read_head().await;
+        }
+        match fate {
+            Answered(status) if head.status() == *status => {}
+            Answered(status) => writeln!(wrong, "{what}: {} instead of {status}", head.line).unwrap(),
+            Arrives(parts) if head.status() == 200 => {
+                let length = head.content_length().expect("the mirror says it");
+                let got = client.read_exact(length.try_into().expect("small")).await;
+                for part in *parts {
+                    let part = filled(part, origin);
+                    if !got.windows(part.len()).any(|window| window == part) {
+                        let (part, got) = (String::from_utf8_lossy(&part), String::from_utf8_lossy(&got));
+                        writeln!(wrong, "{what}: no {part:?} in {got:?}").unwrap();
+                    }
+                }
+                let lengths = String::from_utf8_lossy(&got)
+                    .to_lowercase()
+                    .matches("content-length")
+                    .count();
+                if lengths > 1 {
+                    writeln!(wrong, "{what}: {lengths} lengths").unwrap();
                 }
             }
-            let lengths = String::from_utf8_lossy(&got)
-                .to_lowercase()
-                .matches("content-length")
-                .count();
-            if lengths > 1 {
-                writeln!(wrong, "{what}: {lengths} lengths").unwrap();
-            }
+            Arrives(_) => writeln!(wrong, "{what}: {}", head.line).unwrap(),
         }
-        Arrives(_) => writeln!(wrong, "{what}: {}", head.line).unwrap(),
-    }
-    let (status, seen) = stack.get(origin.addr(), "/next").await;
-    if status != 200 || !seen.starts_with("GET /next HTTP/1.1\r\n") {
-        writeln!(wrong, "behind {what}: {status} {seen:?}").unwrap();
+        let (status, seen) = stack.get(origin.addr(), "/next").await;
+        if status != 200 || !seen.starts_with("GET /next HTTP/1.1\r\n") {
+            writeln!(wrong, "behind {what}: {status} {seen:?}").unwrap();
+        }
     }
 }
 
 #[tokio::test]
 async fn what_clients_write_into_urls_arrives_and_what_could_be_misread_is_refused() {
-    let origin = mirror(Origin::bind().await);
-    let stack = Stack::for_origin(origin.addr()).await;
-    let mut wrong = String::new();
+    let mut bench = Bench::start().await;
     for (what, path, fate) in URLS {
         let request = [b"GET http://ORIGIN", *path, PLAIN].concat();
-        play(&stack, &origin, what, &request, fate, &mut wrong).await;
+        bench.play(what, &request, fate).await;
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(bench.wrong.is_empty(), "{}", bench.wrong);
 }
 
 #[tokio::test]
 async fn odd_requests_arrive_as_they_were_meant_or_are_refused() {
-    let origin = mirror(Origin::bind().await);
-    let stack = Stack::for_origin(origin.addr()).await;
-    let mut wrong = String::new();
+    let mut bench = Bench::start().await;
     for Row(what, request, fate) in REQUESTS {
-        play(&stack, &origin, what, request, fate, &mut wrong).await;
+        bench.play(what, request, fate).await;
     }
-    assert!(wrong.is_empty(), "{wrong}");
+    assert!(bench.wrong.is_empty(), "{}", bench.wrong);
 }
 
 #[tokio::test]
