@@ -172,6 +172,30 @@ async fn an_address_that_comes_late_is_dialled_when_the_others_fail() {
 }
 
 #[tokio::test]
+async fn a_denied_address_that_comes_while_others_are_dialled_ends_that() {
+    let lost = Arc::new(AtomicBool::new(true));
+    let script = lost.clone();
+    let dns = TestDns::scripted(move |asked| match asked.v6 {
+        // The first question is lost, and answered when it is asked again.
+        true if script.swap(false, Ordering::SeqCst) => Reply::Nothing,
+        _ => Reply::Addresses(vec![V4, V6]),
+    })
+    .await;
+    let denied = Origin::bind_on(V6).await;
+    let port = denied.addr().port();
+    // Nobody listens on 127.0.0.1, which is tried again and again; ::1 is not allowed.
+    let stack = Setup::new()
+        .server("dns.servers", json!([dns.addr().to_string()]))
+        .server("dial.attempts", 10)
+        .allow_rule(json!({ "cidr": "127.0.0.1/32", "ports": [port] }))
+        .start()
+        .await;
+    let (status, body) = get(&stack, "late.names.test", port).await;
+    assert_eq!(status, 403, "{body}");
+    denied.assert_never_dialled().await;
+}
+
+#[tokio::test]
 async fn a_denied_address_that_comes_late_closes_the_name_when_it_is_known() {
     let held = Arc::new(AtomicBool::new(true));
     let script = held.clone();
