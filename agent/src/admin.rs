@@ -69,7 +69,7 @@ impl AdminPages for Pages {
             .map(|since| since.elapsed().unwrap_or_default().as_secs());
         let others = phase.others.as_ref().map(|others| {
             let names: Vec<_> = others.names.iter().map(AgentId::as_str).collect();
-            json!({ "count": others.count, "agents": names })
+            json!({ "count": others.count, "agents": names, "same_name": others.same_name })
         });
         json!({
             "state": phase.state.name(),

@@ -59,6 +59,11 @@ impl Status {
         if let Some(others) = self.0.pointer("/server/others") {
             line("others", company(others));
         }
+        if self.number("/server/others/same_name") > 0 {
+            let said =
+                "in use by another agent, too; issue each machine a certificate of its own (fluidity pki)";
+            line("identity", said.to_owned());
+        }
         if let Some(state) = self.0.pointer("/control_plane/state").and_then(Value::as_str) {
             let ago = duration(self.number("/control_plane/asked_seconds_ago"));
             let message = self.text("/control_plane/message");
@@ -182,7 +187,7 @@ mod tests {
             "since_seconds": 75,
             "server": {
                 "address": "example.com:443", "name": "s", "instance": null, "software": null,
-                "awake_seconds": 3600, "others": { "count": 2, "agents": ["phone", "desk"] },
+                "awake_seconds": 3600, "others": { "count": 2, "agents": ["laptop", "desk"], "same_name": 1 },
             },
             "control_plane": { "state": "running", "message": "it runs", "error": null, "asked_seconds_ago": 3 },
             "cost": {
@@ -200,7 +205,8 @@ mod tests {
             "state      disconnected for 1m 15s",
             "server     example.com:443",
             "awake      1h",
-            "others     2 more: phone, desk",
+            "others     2 more: laptop, desk",
+            "identity   in use by another agent, too; issue each machine a certificate of its own (fluidity pki)",
             "service    running, 3s ago: it runs",
             "this month about 0.63 USD: 10h awake, 5.0 GiB down, as far as this agent saw",
             "last error no answer from the server",

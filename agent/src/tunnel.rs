@@ -4,6 +4,7 @@
 //! session. Nothing is tried twice once the server may have dialled. Second stop on the byte's way.
 
 mod dialer;
+mod doubled;
 mod learned;
 mod pace;
 mod record;

@@ -4,6 +4,7 @@ use crate::connection::House;
 use crate::metrics::Now;
 use crate::roster::Connected;
 use fluidity_daemon::admin::{AdminPages, Health};
+use fluidity_wire::tls::AgentId;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,6 +47,7 @@ impl AdminPages for Pages {
         services.metrics.render(Now {
             connections: roster.connections(),
             sessions: roster.sessions(),
+            doubled: self.house.doubled().len(),
             failing: services.dialer.breakers().failing(),
             draining: u8::from(services.shutdown.draining.is_cancelled()),
         })
@@ -61,12 +63,15 @@ impl AdminPages for Pages {
         } = self.house.as_ref();
         let moved = services.metrics.moved();
         let connections: Vec<_> = roster.connected().iter().map(connection).collect();
+        let doubled: Vec<_> = self.house.doubled().iter().map(AgentId::to_string).collect();
         json!({
+            "program": "fluidity-server",
             "state": self.state(),
             "since_seconds": started.elapsed().as_secs(),
             // As text: JSON readers round numbers beyond 2^53.
             "instance": format!("{:016x}", link.hello.instance),
             "connections": connections,
+            "doubled_identities": doubled,
             "sessions": { "active": roster.sessions(), "total": services.metrics.sessions_started() },
             "bytes": {
                 "up": moved.inward.load(Ordering::Relaxed),
@@ -82,6 +87,7 @@ fn connection(connected: &Connected) -> Value {
     json!({
         "id": connected.id,
         "agent": connected.agent.as_str(),
+        "instance": connected.instance.map(|instance| format!("{instance:016x}")),
         "peer": connected.peer.to_string(),
         "since_seconds": connected.since.elapsed().as_secs(),
         "sessions": connected.sessions,

@@ -9,7 +9,7 @@ use crate::roster::{Full, Guest, Roster};
 use crate::session::{self, Services};
 use fluidity_wire::tls::term::{first_end, peer_certificates, reached};
 use fluidity_wire::tls::{AgentId, Identity};
-use fluidity_wire::{CloseCode, Ending, Link, LinkEnd, LinkOptions, Reply, ReplyCode};
+use fluidity_wire::{CloseCode, Ending, Link, LinkEnd, LinkOptions, PeerState, Reply, ReplyCode};
 use quinn::Connection;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -37,6 +37,15 @@ pub struct House {
     pub drain_grace: Duration,
     /// When QUIC gives a silent peer up.
     pub idle_timeout: Duration,
+    /// How long two agents of one name may be a restart: the older one's connection may be a dead one.
+    pub overlap: Duration,
+}
+
+impl House {
+    /// The agents' names that several programs use at once.
+    pub fn doubled(&self) -> Vec<AgentId> {
+        self.roster.doubled(self.overlap).0
+    }
 }
 
 /// Serves a connection whose handshake is over.
@@ -114,6 +123,8 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
     let mut draining = false;
     let mut agents = house.roster.agents();
     agents.mark_changed();
+    let mut peer = link.peer();
+    let mut unknown = true;
     let end = loop {
         tokio::select! {
             biased;
@@ -144,8 +155,13 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
             // Closed, and the last session ended. An agent that knows of the drain closes by itself then.
             () = sessions.wait(), if draining => break close(&link, driver.as_mut(), &sessions).await,
             () = &mut settled, if !news.told => news.connected(),
+            instance = introduction(&mut peer), if unknown => {
+                unknown = false;
+                debug!(instance = %format_args!("{instance:016x}"), "the agent introduced itself");
+                guest.introduce(instance);
+            }
             // The roster outlives every connection.
-            Ok(()) = agents.changed() => link.send_others(house.roster.others(guest.agent())),
+            Ok(()) = agents.changed() => link.send_others(house.roster.others(&guest)),
             accepted = link.accept() => match accepted {
                 Ok(incoming) if suspended.is_some() => {
                     let reply = Reply::refusal(ReplyCode::Draining, "the agent's certificate is not accepted any more");
@@ -212,6 +228,19 @@ impl News {
             (LinkEnd::Connection(error), true) => info!(reason = %Ending(error), "agent disconnected"),
             (LinkEnd::Connection(error), false) => debug!(reason = %Ending(error), "agent disconnected"),
         }
+    }
+}
+
+/// Completes when the agent has said which process it is. Cancel safe.
+async fn introduction(peer: &mut watch::Receiver<PeerState>) -> u64 {
+    let said = peer.wait_for(|peer| peer.hello.is_some()).await;
+    match said
+        .ok()
+        .and_then(|peer| peer.hello.as_ref().map(|hello| hello.instance))
+    {
+        Some(instance) => instance,
+        // The connection is over: its driver tells.
+        None => std::future::pending().await,
     }
 }
 

@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod connection;
 pub mod dial;
+pub mod doubled;
 pub mod guard;
 pub mod health;
 pub mod metrics;
@@ -118,6 +119,7 @@ pub async fn run(
     house.services.metrics.identity(identity.not_after());
     let health = health.map(|listener| tokio::spawn(health::answer(listener, shutdown.draining.clone())));
     let renew = tokio::spawn(renew(reloader, endpoint.clone(), options, &house)?);
+    let doubled = tokio::spawn(doubled::watch(house.roster.clone(), house.overlap));
     let activity = config.activity.clone().map(|options| {
         let (roster, metrics) = (house.roster.clone(), house.services.metrics.clone());
         let activity = Activity::new(options, roster, metrics);
@@ -141,6 +143,7 @@ pub async fn run(
     renew.abort();
     follow_own.abort();
     summaries.abort();
+    doubled.abort();
     endpoint.close(
         CloseCode::ShuttingDown.into(),
         CloseCode::ShuttingDown.name().as_bytes(),
@@ -295,9 +298,12 @@ fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -
         },
         drain_grace: config.drain_grace,
         idle_timeout: config.idle_timeout,
+        overlap: config.idle_timeout + OVERLAP_MARGIN,
     }
 }
 
+/// Beyond the idle timeout, for a connection to be noticed as lost.
+const OVERLAP_MARGIN: Duration = Duration::from_secs(2);
 /// Streams beyond an agent's sessions.
 const SPARE_STREAMS: u32 = 64;
 /// How long it may take until agents know that their connections are closed.

@@ -27,6 +27,7 @@ pub struct Metrics {
     published: Family<OutcomeLabel, Counter>,
     connections: Gauge,
     sessions: Gauge,
+    doubled: Gauge,
     failing: Gauge,
     draining: Gauge,
     identity: Gauge,
@@ -39,6 +40,8 @@ pub struct Now {
     pub connections: usize,
     /// Sessions, those that are being opened among them.
     pub sessions: u32,
+    /// Agents' names that several programs use at once.
+    pub doubled: usize,
     /// Targets that failed last.
     pub failing: usize,
     /// 1 while the server stops.
@@ -86,6 +89,7 @@ impl Default for Metrics {
             published: Family::default(),
             connections: Gauge::default(),
             sessions: Gauge::default(),
+            doubled: Gauge::default(),
             failing: Gauge::default(),
             draining: Gauge::default(),
             identity: Gauge::default(),
@@ -124,6 +128,12 @@ impl Metrics {
             "connections_rejected",
             "Connections that were not served, and why",
             rejected,
+        );
+        let doubled = self.doubled.clone();
+        all.register(
+            "doubled_identities",
+            "Agents' names that several programs use at once",
+            doubled,
         );
         let dialled = self.dialled.clone();
         all.register("dial_seconds", "How long reaching a target took", dialled);
@@ -217,6 +227,7 @@ impl Metrics {
         self.connections
             .set(i64::try_from(now.connections).unwrap_or(i64::MAX));
         self.sessions.set(now.sessions.into());
+        self.doubled.set(i64::try_from(now.doubled).unwrap_or(i64::MAX));
         self.failing.set(i64::try_from(now.failing).unwrap_or(i64::MAX));
         self.draining.set(now.draining.into());
         // Seen from the server, the tunnel is where bytes for a target come from.
@@ -248,6 +259,7 @@ mod tests {
         let now = Now {
             connections: 2,
             sessions: 3,
+            doubled: 1,
             failing: 4,
             draining: 1,
         };
@@ -257,6 +269,7 @@ mod tests {
             "# TYPE fluidity_server_sessions gauge",
             "fluidity_server_connections 2",
             "fluidity_server_sessions 3",
+            "fluidity_server_doubled_identities 1",
             "fluidity_server_targets_failing 4",
             "fluidity_server_draining 1",
             "fluidity_server_sessions_started_total{kind=\"connect\"} 1",

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -31,6 +32,10 @@ struct State {
     last_id: u64,
     connections: BTreeMap<u64, Arc<Entry>>,
     agents: BTreeMap<AgentId, Arc<Agent>>,
+    /// How many connections each process has that has introduced itself, by its name.
+    instances: BTreeMap<AgentId, BTreeMap<u64, u32>>,
+    /// The names that several processes use at once, and since when.
+    doubled: BTreeMap<AgentId, Instant>,
 }
 
 /// What the connections of one agent share.
@@ -54,6 +59,8 @@ impl Agent {
 #[derive(Debug)]
 struct Entry {
     agent: AgentId,
+    /// Which process it is, once it has said so.
+    instance: OnceLock<u64>,
     peer: SocketAddr,
     since: Instant,
     sessions: AtomicU32,
@@ -78,6 +85,8 @@ pub struct Connected {
     pub id: u64,
     /// Who.
     pub agent: AgentId,
+    /// Which process of that name, once it has said so.
+    pub instance: Option<u64>,
     /// From where.
     pub peer: SocketAddr,
     /// Since when.
@@ -132,6 +141,7 @@ impl Roster {
         let id = state.last_id;
         let entry = Arc::new(Entry {
             agent: agent.clone(),
+            instance: OnceLock::new(),
             peer,
             since: Instant::now(),
             sessions: AtomicU32::new(0),
@@ -162,6 +172,7 @@ impl Roster {
         let connected = state.connections.iter().map(|(id, entry)| Connected {
             id: *id,
             agent: entry.agent.clone(),
+            instance: entry.instance.get().copied(),
             peer: entry.peer,
             since: entry.since,
             sessions: entry.sessions.load(Ordering::Relaxed),
@@ -192,19 +203,38 @@ impl Roster {
         self.agents.subscribe()
     }
 
-    /// Who is here besides an agent.
-    pub fn others(&self, agent: &AgentId) -> Others {
+    /// Which agents are here besides the one that this connection belongs to. An agent is a process: several
+    /// connections of one instance are one agent, and one name used by two processes is two.
+    pub fn others(&self, guest: &Guest) -> Others {
         let state = self.lock();
-        let names: Vec<_> = state
-            .agents
-            .keys()
-            .filter(|other| *other != agent)
-            .cloned()
-            .collect();
+        let own = &guest.entry.agent;
+        let mut names: Vec<AgentId> = Vec::new();
+        for name in state.agents.keys() {
+            let introduced = state.instances.get(name).map_or(0, BTreeMap::len);
+            let agents = if name == own {
+                introduced.saturating_sub(usize::from(guest.entry.instance.get().is_some()))
+            } else {
+                // Connected, even if it has not introduced itself yet.
+                introduced.max(1)
+            };
+            names.extend(std::iter::repeat_n(name.clone(), agents));
+        }
+        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
         Others {
-            count: u32::try_from(names.len()).unwrap_or(u32::MAX),
+            count: count(names.len()),
+            same_name: count(names.iter().filter(|name| *name == own).count()),
             names,
         }
+    }
+
+    /// The names that several processes have used at once for longer than `overlap`, and when the next one will have.
+    pub fn doubled(&self, overlap: Duration) -> (Vec<AgentId>, Option<Instant>) {
+        let (state, now) = (self.lock(), Instant::now());
+        let due = |since: &Instant| *since + overlap;
+        let overdue = state.doubled.iter().filter(|(_, since)| due(since) <= now);
+        let overdue = overdue.map(|(name, _)| name.clone()).collect();
+        let next = state.doubled.values().map(due).filter(|due| *due > now).min();
+        (overdue, next)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -242,6 +272,26 @@ impl Guest {
         &self.agent.windows
     }
 
+    /// The peer has said which process it is.
+    pub fn introduce(&self, instance: u64) {
+        let mut state = self.roster.lock();
+        if self.entry.instance.set(instance).is_err() {
+            return;
+        }
+        let name = &self.entry.agent;
+        let connections = state
+            .instances
+            .entry(name.clone())
+            .or_default()
+            .entry(instance)
+            .or_default();
+        *connections += 1;
+        if *connections == 1 {
+            state.review(name);
+            self.roster.agents.send_modify(|times| *times += 1);
+        }
+    }
+
     /// A place for a session.
     ///
     /// # Errors
@@ -273,9 +323,51 @@ impl Drop for Guest {
         let mut state = self.roster.lock();
         state.connections.remove(&self.id);
         leave(&self.agent.connections);
-        if self.agent.connections.load(Ordering::Relaxed) == 0 {
-            state.agents.remove(&self.entry.agent);
+        let name = &self.entry.agent;
+        let last_of_name = self.agent.connections.load(Ordering::Relaxed) == 0;
+        if last_of_name {
+            state.agents.remove(name);
+        }
+        let last_of_instance = match self.entry.instance.get() {
+            Some(instance) => state.leave(name, *instance),
+            None => false,
+        };
+        if last_of_name || last_of_instance {
             self.roster.agents.send_modify(|times| *times += 1);
+        }
+    }
+}
+
+impl State {
+    /// A connection of this process has ended. Returns whether it was the last.
+    fn leave(&mut self, name: &AgentId, instance: u64) -> bool {
+        let Some(instances) = self.instances.get_mut(name) else {
+            return false;
+        };
+        if let Some(connections) = instances.get_mut(&instance) {
+            *connections -= 1;
+            if *connections > 0 {
+                return false;
+            }
+        }
+        instances.remove(&instance);
+        if instances.is_empty() {
+            self.instances.remove(name);
+        }
+        self.review(name);
+        true
+    }
+
+    /// Notes whether several processes use this name.
+    fn review(&mut self, name: &AgentId) {
+        if self
+            .instances
+            .get(name)
+            .is_some_and(|instances| instances.len() > 1)
+        {
+            self.doubled.entry(name.clone()).or_insert_with(Instant::now);
+        } else {
+            self.doubled.remove(name);
         }
     }
 }
@@ -308,122 +400,4 @@ fn leave(count: &AtomicU32) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    fn limits() -> Limits {
-        Limits {
-            connections: 3,
-            connections_per_agent: 2,
-            sessions: 3,
-            sessions_per_agent: 2,
-            open_timeout: Duration::from_secs(1),
-            session_idle: Duration::from_secs(1),
-            window_memory: 1 << 20,
-            memory: 1 << 30,
-        }
-    }
-
-    fn roster() -> Arc<Roster> {
-        Roster::new(limits(), u32::MAX)
-    }
-
-    fn peer() -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], 4433))
-    }
-
-    fn agent(name: &str) -> AgentId {
-        AgentId::parse(name).unwrap()
-    }
-
-    #[test]
-    fn connections_are_limited_for_each_agent_and_for_all() {
-        let roster = roster();
-        let (ann, bob) = (agent("ann"), agent("bob"));
-        let first = roster.admit(&ann, peer()).unwrap();
-        let _second = roster.admit(&ann, peer()).unwrap();
-        assert_eq!(roster.admit(&ann, peer()).unwrap_err(), Full::Agent);
-        let _third = roster.admit(&bob, peer()).unwrap();
-        assert_eq!(roster.admit(&bob, peer()).unwrap_err(), Full::Server);
-        drop(first);
-        let fourth = roster.admit(&bob, peer()).unwrap();
-        assert_eq!(fourth.id(), 4, "ids are not used again");
-    }
-
-    #[test]
-    fn sessions_are_limited_across_the_connections_of_an_agent() {
-        let roster = roster();
-        let (one, two) = (
-            roster.admit(&agent("ann"), peer()).unwrap(),
-            roster.admit(&agent("ann"), peer()).unwrap(),
-        );
-        let bob = roster.admit(&agent("bob"), peer()).unwrap();
-        let first = one.session().unwrap();
-        let _second = two.session().unwrap();
-        assert_eq!(one.session().unwrap_err(), Full::Agent);
-        let _third = bob.session().unwrap();
-        assert_eq!(bob.session().unwrap_err(), Full::Server);
-        assert_eq!((roster.sessions(), roster.connected()[0].sessions), (3, 1));
-        drop(first);
-        assert_eq!((roster.sessions(), roster.connected()[0].sessions), (2, 0));
-        two.session().unwrap();
-    }
-
-    #[test]
-    fn where_descriptors_are_few_no_agent_has_more_sessions_than_it_leaves_free() {
-        let limits = Limits {
-            sessions: 100,
-            sessions_per_agent: 100,
-            ..limits()
-        };
-        let roster = Roster::new(limits, 9);
-        let (ann, bob) = (agent("ann"), agent("bob"));
-        let (ann, bob) = (
-            roster.admit(&ann, peer()).unwrap(),
-            roster.admit(&bob, peer()).unwrap(),
-        );
-        let all = |guest: &Guest| std::iter::from_fn(|| guest.session().ok()).collect::<Vec<_>>();
-        let of_ann = all(&ann);
-        assert_eq!(of_ann.len(), 5);
-        assert_eq!(ann.session().unwrap_err(), Full::Agent);
-        let of_bob = all(&bob);
-        assert_eq!(of_bob.len(), 2);
-        drop((of_ann, of_bob));
-        assert_eq!(all(&bob).len(), 5);
-    }
-
-    #[test]
-    fn each_agent_learns_of_the_others_once_each() {
-        let roster = roster();
-        let mut changes = roster.agents();
-        let ann = roster.admit(&agent("ann"), peer()).unwrap();
-        assert_eq!(roster.others(ann.agent()), Others::default());
-        let again = roster.admit(&agent("ann"), peer()).unwrap();
-        let bob = roster.admit(&agent("bob"), peer()).unwrap();
-        assert_eq!(
-            *changes.borrow_and_update(),
-            2,
-            "a second connection is no second agent"
-        );
-        let others = roster.others(ann.agent());
-        assert_eq!((others.count, others.names), (1, vec![agent("bob")]));
-        assert_eq!(roster.others(bob.agent()).count, 1);
-        drop(ann);
-        assert!(!changes.has_changed().unwrap(), "it is still here");
-        drop(again);
-        assert!(changes.has_changed().unwrap());
-        assert_eq!(roster.others(bob.agent()).count, 0);
-    }
-
-    #[test]
-    fn an_agent_that_left_leaves_nothing_behind() {
-        let roster = roster();
-        let guest = roster.admit(&agent("ann"), peer()).unwrap();
-        let session = guest.session().unwrap();
-        drop(guest);
-        assert_eq!((roster.connections(), roster.lock().agents.len()), (0, 0));
-        drop(session);
-        assert_eq!(roster.sessions(), 0);
-    }
-}
+mod tests;

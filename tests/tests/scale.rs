@@ -142,6 +142,84 @@ async fn an_agent_that_is_not_the_last_leaves_the_server_to_the_others() {
     cloud.desired(0, SOON).await;
 }
 
+/// Two machines with copies of one `agent.yaml`, the most natural mistake there is.
+#[tokio::test]
+async fn two_agents_with_one_identity_are_two_and_only_the_last_of_them_has_the_server_killed() {
+    let web = Origin::bind().await.hello("hello");
+    let cloud = Cloud::start(&[web.addr()]).await;
+    let settings = cloud.agent_settings();
+    let first = TestAgent::start(&settings).await;
+    let mut elsewhere = settings.clone();
+    let state = cloud.pki.dir().join("elsewhere").join("agent.json");
+    elsewhere.set("state-file", state.to_str().expect("UTF-8"));
+    let second = TestAgent::start(&elsewhere).await;
+    for agent in [&first, &second] {
+        in_state(agent, "connected", SOON).await;
+        let status = until(SOON, "it knows of the other one", || async {
+            let status = agent.status().await;
+            if status["server"]["others"]["count"] == 1 {
+                Ok(status)
+            } else {
+                Err(status)
+            }
+        })
+        .await;
+        assert_eq!(status["server"]["others"]["same_name"], 1, "{status}");
+    }
+
+    // Both sides say what is wrong, once it is no restart; the idle timeout is 3 s here.
+    for agent in [&first, &second] {
+        until(Duration::from_secs(60), "the agent warns", || async {
+            let log = agent.log();
+            let warned = log.contains("another agent is connected with this agent's identity");
+            if warned { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+    until(Duration::from_secs(60), "the server warns", || async {
+        let server = cloud.server().await;
+        let server = server.as_ref().expect("a server");
+        let (log, status) = (server.log(), server.status().await);
+        let metrics = server.admin("/metrics").await.1;
+        let warned = log.matches("several agents use one identity").count() == 1
+            && status["doubled_identities"][0] == "laptop"
+            && metrics.contains("fluidity_server_doubled_identities 1");
+        if warned { Ok(()) } else { Err((log, status)) }
+    })
+    .await;
+    let mut asked = settings.clone();
+    asked.set("admin", first.port("admin").to_string());
+    let said = command(&asked, &["status"]).await;
+    let said = text(&said.stdout);
+    assert!(said.contains("identity   in use by another agent, too"), "{said}");
+
+    let mut client = Peer::tunnel(second.proxy(), web.addr()).await;
+    first.signal("TERM");
+    let (exit, log) = first.exit(Duration::from_secs(20)).await;
+    assert!(exit.status.success(), "{log}");
+    assert_eq!(cloud.gateway.script().count("kill"), 0, "{log}");
+    assert_eq!(cloud.aws.service().desired, 1, "{log}");
+    client
+        .write("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .await;
+    assert_eq!(client.read_head().await.status(), 200, "its session goes on");
+
+    until(SOON, "the second one knows that it is alone", || async {
+        let status = second.status().await;
+        let others = &status["server"]["others"];
+        if others["count"] == 0 && others["same_name"] == 0 {
+            Ok(())
+        } else {
+            Err(status)
+        }
+    })
+    .await;
+    drop(client);
+    second.signal("TERM");
+    second.exit(Duration::from_secs(20)).await;
+    cloud.desired(0, SOON).await;
+}
+
 #[tokio::test]
 async fn idle_then_asleep_by_schedule_then_awake_again_with_the_request_held_and_answered() {
     let web = Origin::bind().await.hello("hello");

@@ -168,6 +168,9 @@ pub fn encode_control(control: &Control, out: &mut impl BufMut) {
             if let Some(names) = joined(&others.names) {
                 fields.bytes(OTHERS_NAMES, names.as_bytes());
             }
+            if others.same_name > 0 {
+                fields.number(OTHERS_SAME_NAME, u64::from(others.same_name));
+            }
         }),
         Control::Credit { stream, limit } => message(out, TYPE_CREDIT, |fields| {
             fields.number(CREDIT_STREAM, *stream);
@@ -242,11 +245,7 @@ fn decode_hello(body: &[u8]) -> Result<Hello, DecodeError> {
             HELLO_UPTIME => uptime = number(tag, value)?,
             HELLO_INSTANCE => instance = Some(u64::from_be_bytes(fixed::<8>(tag, value)?)),
             HELLO_SOFTWARE => software = text(tag, value, MAX_SOFTWARE)?,
-            HELLO_MAX_SESSIONS => {
-                let number = number(tag, value)?;
-                max_sessions =
-                    Some(u32::try_from(number).map_err(|_| DecodeError::UnknownValue(tag, number))?);
-            }
+            HELLO_MAX_SESSIONS => max_sessions = Some(small(tag, value)?),
             _ => unknown(tag)?,
         }
     }
@@ -259,14 +258,12 @@ fn decode_hello(body: &[u8]) -> Result<Hello, DecodeError> {
 }
 
 fn decode_others(body: &[u8]) -> Result<Others, DecodeError> {
-    let (mut count, mut names) = (None, Vec::new());
+    let (mut count, mut names, mut same_name) = (None, Vec::new(), 0);
     for field in fields(body) {
         let (tag, value) = field?;
         match tag {
-            OTHERS_COUNT => {
-                let number = number(tag, value)?;
-                count = Some(u32::try_from(number).map_err(|_| DecodeError::UnknownValue(tag, number))?);
-            }
+            OTHERS_COUNT => count = Some(small(tag, value)?),
+            OTHERS_SAME_NAME => same_name = small(tag, value)?,
             OTHERS_NAMES => {
                 let text = text(tag, value, MAX_NAMES)?;
                 let parsed: Result<_, _> = text.split(' ').map(AgentId::parse).collect();
@@ -278,7 +275,14 @@ fn decode_others(body: &[u8]) -> Result<Others, DecodeError> {
     Ok(Others {
         count: count.ok_or(DecodeError::Missing(OTHERS_COUNT))?,
         names,
+        same_name,
     })
+}
+
+/// A number of at most 32 bits.
+fn small(tag: u64, value: &[u8]) -> Result<u32, DecodeError> {
+    let number = number(tag, value)?;
+    u32::try_from(number).map_err(|_| DecodeError::UnknownValue(tag, number))
 }
 
 /// As many names as fit, a space between them; nothing where there is none.
@@ -363,6 +367,7 @@ const HELLO_UPTIME: u64 = 0x04;
 const DRAIN_DEADLINE: u64 = 0x01;
 const OTHERS_COUNT: u64 = 0x01;
 const OTHERS_NAMES: u64 = 0x02;
+const OTHERS_SAME_NAME: u64 = 0x04;
 const CREDIT_STREAM: u64 = 0x01;
 const CREDIT_LIMIT: u64 = 0x03;
 const ABORT_STREAM: u64 = 0x01;

@@ -97,10 +97,12 @@ pub struct Hello {
 /// Who else is connected to a server; it tells each agent when that changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Others {
-    /// How many other agents: each counts once, however many connections it has, and the receiver not at all.
+    /// How many other agents: each process counts once, however many connections it has, and the receiver not at all.
     pub count: u32,
     /// Their names, as far as they fit.
     pub names: Vec<AgentId>,
+    /// How many of them use the receiver's own name: other processes with a copy of its certificate.
+    pub same_name: u32,
 }
 
 /// A message of a control stream.

@@ -5,6 +5,7 @@
 //! its sessions and takes no new ones.
 
 use super::dialer::{DialError, Dialed, Dialer, Driver, explain_end};
+use super::doubled::Doubled;
 use super::pace::Pace;
 use super::renewal::{Renewal, Turn, end_of};
 use super::state::{Phase, State};
@@ -33,6 +34,7 @@ pub struct Supervisor {
     phase: watch::Sender<Phase>,
     demand: Arc<Demand>,
     life: Option<Arc<Lifecycle>>,
+    doubled: Doubled,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -56,8 +58,8 @@ enum Left {
     Replaced(Dialed),
     /// Nobody wanted it for long enough.
     Unwanted,
-    /// The agent stops.
-    Stopped,
+    /// The agent stops. Who else the server had then, where the connection was good and the server has said so.
+    Stopped(Option<Others>),
 }
 
 impl Supervisor {
@@ -77,6 +79,7 @@ impl Supervisor {
             phase,
             demand: demand.clone(),
             life,
+            doubled: Doubled::new(config.quic.idle_timeout),
             tasks: TaskTracker::new(),
             stop,
         };
@@ -91,6 +94,7 @@ impl Supervisor {
     pub async fn run(self) {
         let mut round = None;
         let mut next = None;
+        let mut others = None;
         let mut pace = Pace::default();
         let wake = |life: &Arc<Lifecycle>| life.config().start == Start::Wake;
         let mut wanted = self
@@ -128,19 +132,17 @@ impl Supervisor {
                 }
                 Left::Replaced(dialed) => next = Some(dialed),
                 Left::Unwanted => wanted = None,
-                Left::Stopped => break,
+                Left::Stopped(last) => {
+                    others = last;
+                    break;
+                }
             }
         }
-        let others = {
-            let phase = self.phase.borrow();
-            let here = phase.state == State::Connected;
-            phase.others.as_ref().map(|others| others.count).filter(|_| here)
-        };
         self.tasks.close();
         self.tasks.wait().await;
         self.dialer.wait_idle(GOODBYE).await;
         if let Some(life) = &self.life {
-            life.farewell(others).await;
+            life.farewell(others.map(|others| others.count)).await;
         }
     }
 
@@ -289,8 +291,11 @@ impl Supervisor {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {
+                    let good = self.phase.borrow().state == State::Connected;
                     close(&link, driver).await;
-                    return Left::Stopped;
+                    // Read last: what the server says while the goodbye is on its way counts, too.
+                    let others = link.peer().borrow().others.clone();
+                    return Left::Stopped(others.filter(|_| good));
                 }
                 end = &mut driver => {
                     let error = explain_end(&end).to_string();
@@ -343,6 +348,7 @@ impl Supervisor {
                 }
                 _ = look.tick() => {
                     self.demand.look(link.sessions());
+                    self.doubled.look(link.peer().borrow().others.as_ref());
                     if unwanted_after.is_some_and(|limit| self.demand.idle() >= limit) {
                         info!("nobody wants the tunnel: disconnecting");
                         // No session is opened on it from here on; one that was just opened still ends by itself.

@@ -47,6 +47,7 @@ fuzz_target!(|input: Input<'_>| {
     let others = Others {
         count: u32::from(input.port),
         names: AgentId::parse(input.name).into_iter().collect(),
+        same_name: u32::from(input.port) / 2,
     };
     let controls = [
         Control::Hello(hello),

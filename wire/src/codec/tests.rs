@@ -95,7 +95,10 @@ fn one_of_each() -> Vec<Message> {
             deadline: Duration::from_secs(1),
         }),
         Message::Control(Control::Goodbye),
-        Message::Control(Control::Others(others(2, &["desk", "phone"]))),
+        Message::Control(Control::Others(Others {
+            same_name: 1,
+            ..others(2, &["desk", "phone"])
+        })),
         Message::Control(Control::Credit { stream, limit }),
         Message::Control(Control::Abort { stream, offset, code }),
     ]
@@ -111,5 +114,6 @@ fn others(count: u32, names: &[&str]) -> Others {
     Others {
         count,
         names: names.iter().map(|name| AgentId::parse(name).unwrap()).collect(),
+        same_name: 0,
     }
 }

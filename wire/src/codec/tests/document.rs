@@ -159,7 +159,11 @@ fn describe(message: &Message) -> String {
         Message::Control(Control::Goodbye) => "goodbye".into(),
         Message::Control(Control::Others(others)) => {
             let names: Vec<_> = others.names.iter().map(AgentId::as_str).collect();
-            format!("others count={} names={:?}", others.count, names.join(" "))
+            let (count, same_name) = (others.count, others.same_name);
+            format!(
+                "others count={count} names={:?} same-name={same_name}",
+                names.join(" ")
+            )
         }
         Message::Control(Control::Credit { stream, limit }) => {
             format!("credit stream={stream} limit={limit}")
@@ -267,7 +271,11 @@ fn the_types_and_tags_of_the_document_are_those_of_the_code() {
         (TYPE_GOODBYE, "Goodbye", vec![]),
         (TYPE_CREDIT, "Credit", vec![CREDIT_STREAM, CREDIT_LIMIT]),
         (TYPE_ABORT, "Abort", vec![ABORT_STREAM, ABORT_OFFSET, ABORT_CODE]),
-        (TYPE_OTHERS, "Others", vec![OTHERS_COUNT, OTHERS_NAMES]),
+        (
+            TYPE_OTHERS,
+            "Others",
+            vec![OTHERS_COUNT, OTHERS_NAMES, OTHERS_SAME_NAME],
+        ),
     ];
     let listed: Vec<_> = types
         .iter()

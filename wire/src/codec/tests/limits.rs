@@ -112,7 +112,7 @@ fn a_needed_field_that_is_missing_is_named() {
             match (kind, *tag) {
                 (TYPE_REPLY, REPLY_DETAIL)
                 | (TYPE_HELLO, HELLO_SOFTWARE | HELLO_UPTIME)
-                | (TYPE_OTHERS, OTHERS_NAMES)
+                | (TYPE_OTHERS, OTHERS_NAMES | OTHERS_SAME_NAME)
                 | (TYPE_OPEN, OPEN_TRACE) => assert!(decoded.is_ok()),
                 // Whichever form of host is missing, the first one stands for all.
                 (TYPE_OPEN, OPEN_V4 | OPEN_V6) => assert_eq!(decoded, Err(DecodeError::Missing(OPEN_NAME))),

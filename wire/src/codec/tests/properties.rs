@@ -65,10 +65,18 @@ fn control() -> impl Strategy<Value = Message> {
             uptime: Duration::from_secs(uptime),
         })
     });
-    let others = (any::<u32>(), vec("[a-z0-9][a-z0-9._-]{0,63}", 0..60));
-    let others = others.prop_map(|(count, names)| {
+    let others = (
+        any::<u32>(),
+        vec("[a-z0-9][a-z0-9._-]{0,63}", 0..60),
+        any::<u32>(),
+    );
+    let others = others.prop_map(|(count, names, same_name)| {
         let names = names.iter().map(|name| AgentId::parse(name).unwrap()).collect();
-        Control::Others(Others { count, names })
+        Control::Others(Others {
+            count,
+            names,
+            same_name,
+        })
     });
     let drain = number().prop_map(|millis| Control::Drain {
         deadline: Duration::from_millis(millis),

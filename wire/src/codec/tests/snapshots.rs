@@ -105,6 +105,14 @@ fn the_others() {
         Message::Control(Control::Others(others(2, &["a", "b-1"]))),
         b"\x18\x0a\x01\x01\x02\x02\x05a b-1",
     );
+    let doubled = Others {
+        same_name: 1,
+        ..others(1, &["a"])
+    };
+    is(
+        Message::Control(Control::Others(doubled)),
+        b"\x18\x09\x01\x01\x01\x02\x01a\x04\x01\x01",
+    );
 }
 
 #[test]
