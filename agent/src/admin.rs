@@ -4,11 +4,13 @@ use crate::lifecycle::{Accounts, Lifecycle};
 use crate::metrics::Metrics;
 use crate::tunnel::{Dialer, Phase, State};
 use fluidity_daemon::admin::{AdminPages, Health};
+use fluidity_daemon::shutdown::Shutdown;
 use fluidity_wire::tls::AgentId;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// The agent's pages.
 #[derive(Debug)]
@@ -25,11 +27,21 @@ pub struct Pages {
     pub life: Option<Arc<Lifecycle>>,
     /// What it costs, likewise.
     pub accounts: Option<Arc<Accounts>>,
+    /// Whether the agent stops.
+    pub shutdown: Shutdown,
 }
 
 impl Pages {
     fn phase(&self) -> Phase {
         self.phase.borrow().clone()
+    }
+
+    /// The state by its name, and since when. A stop hides the tunnel's own: no client is taken any more.
+    fn state(&self, phase: &Phase) -> (&'static str, Instant) {
+        match self.shutdown.draining_since() {
+            Some(since) => ("draining", since),
+            None => (phase.state.name(), phase.since),
+        }
     }
 }
 
@@ -40,14 +52,15 @@ impl AdminPages for Pages {
 
     fn ready(&self) -> Health {
         let phase = self.phase();
+        let (state, since) = self.state(&phase);
         let said = json!({
-            "state": phase.state.name(),
-            "since_seconds": phase.since.elapsed().as_secs(),
+            "state": state,
+            "since_seconds": since.elapsed().as_secs(),
             "last_error": phase.last_error,
         });
         match phase.state {
-            State::Connected => Health::Well(said),
-            State::Dormant => Health::Well(said),
+            _ if self.shutdown.draining.is_cancelled() => Health::Unwell(said),
+            State::Connected | State::Dormant => Health::Well(said),
             State::Waking | State::Connecting | State::Suspect | State::Disconnected => Health::Unwell(said),
         }
     }
@@ -64,6 +77,7 @@ impl AdminPages for Pages {
         let moved = self.metrics.moved();
         let hello = phase.server.as_ref();
         let connected = phase.state == State::Connected;
+        let (state, since) = self.state(&phase);
         let awake = phase
             .awake_since
             .map(|since| since.elapsed().unwrap_or_default().as_secs());
@@ -72,8 +86,9 @@ impl AdminPages for Pages {
             json!({ "count": others.count, "agents": names, "same_name": others.same_name })
         });
         json!({
-            "state": phase.state.name(),
-            "since_seconds": phase.since.elapsed().as_secs(),
+            "program": "fluidity",
+            "state": state,
+            "since_seconds": since.elapsed().as_secs(),
             "server": {
                 "address": self.dialer.address().map(|address| address.to_string()),
                 "name": self.server_name,
@@ -92,6 +107,7 @@ impl AdminPages for Pages {
                 "down": moved.inward.load(Ordering::Relaxed),
             },
             "reconnects": phase.reconnects,
+            "refusals": self.metrics.refusals().render(),
             "version": env!("CARGO_PKG_VERSION"),
         })
     }

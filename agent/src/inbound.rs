@@ -5,6 +5,7 @@
 //! `reply` and nowhere else.
 
 mod answer;
+mod asked;
 mod auth;
 mod body;
 mod client;
@@ -13,10 +14,12 @@ mod exchange;
 mod forward;
 mod frames;
 mod framing;
+mod greeting;
 mod head;
 mod headers;
 mod login;
 mod pool;
+mod presence;
 mod relay;
 mod reply;
 mod upstream;
@@ -24,13 +27,16 @@ mod websocket;
 
 use crate::config::{Config, Limits};
 use crate::metrics::Metrics;
-use crate::tunnel::{Phase, Tunnel};
+use crate::refusals::Refused;
+use crate::tunnel::{OpenError, Phase, Tunnel};
+use asked::Asked;
 use auth::Access;
 use body::ReplyBody;
 use client::ClientIo;
 use exchange::{Arrival, SharedExchange};
 use fluidity_daemon::shutdown::Shutdown;
 use fluidity_trace::{Span, TraceParent};
+use greeting::Foreign;
 use head::{Form, HeadError, HeadLimits};
 use http::header::{CONNECTION, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -40,6 +46,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use login::OwnSessions;
 use pool::Pool;
+use presence::Presence;
 use reply::Refusal;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -48,7 +55,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info_span, warn};
@@ -74,6 +81,8 @@ struct Proxy {
     origins: OriginLimits,
     metrics: Arc<Metrics>,
     tasks: TaskTracker,
+    /// Nothing new is begun.
+    draining: CancellationToken,
     /// Cuts everything.
     now: CancellationToken,
 }
@@ -84,6 +93,8 @@ struct Service {
     proxy: Arc<Proxy>,
     exchange: SharedExchange,
     own: Arc<OwnSessions>,
+    /// The client's connection; nothing where it was gone from the start.
+    presence: Option<Presence>,
 }
 
 type Request = http::Request<Incoming>;
@@ -113,6 +124,7 @@ impl Inbound {
                 limits,
                 metrics,
                 tasks: TaskTracker::new(),
+                draining: shutdown.draining.clone(),
                 now: shutdown.now.clone(),
             }),
             shutdown,
@@ -149,7 +161,6 @@ impl Inbound {
                 tcp,
                 address,
                 proxy: proxy.clone(),
-                draining: shutdown.draining.clone(),
             };
             if let Ok(place) = places.clone().try_acquire_owned() {
                 proxy.tasks.spawn(client.serve(place));
@@ -168,7 +179,6 @@ struct Client {
     tcp: TcpStream,
     address: SocketAddr,
     proxy: Arc<Proxy>,
-    draining: CancellationToken,
 }
 
 impl Client {
@@ -188,11 +198,30 @@ impl Client {
     }
 
     async fn talk(self, refusal: Option<HeadError>) {
-        let Self {
-            tcp, proxy, draining, ..
-        } = self;
+        let Self { tcp, proxy, .. } = self;
         // Fails only on a socket that is gone.
         let _ = tcp.set_nodelay(true);
+        let presence = Presence::of(&tcp);
+        let greeted = tokio::select! {
+            biased;
+            () = proxy.now.cancelled() => return,
+            // hyper closes a client that has said nothing.
+            () = proxy.draining.cancelled() => None,
+            // Who is turned away is told so, whatever it would say.
+            () = std::future::ready(()), if refusal.is_some() => None,
+            greeted = timeout(proxy.limits.head_timeout, greeting::listen(&tcp)) => match greeted {
+                Ok(greeted) => greeted,
+                // It said nothing: nothing is owed.
+                Err(_) => return,
+            },
+        };
+        if let Some(foreign) = greeted {
+            proxy.note_foreign(foreign, presence);
+            return tokio::select! {
+                () = proxy.now.cancelled() => {}
+                () = greeting::refuse(tcp, foreign) => {}
+            };
+        }
         let exchange = SharedExchange::default();
         let limits = HeadLimits {
             size: proxy.limits.head_size,
@@ -206,6 +235,7 @@ impl Client {
             proxy: proxy.clone(),
             exchange: exchange.clone(),
             own: Arc::default(),
+            presence,
         };
         let connection = http1::Builder::new()
             .half_close(true)
@@ -229,7 +259,7 @@ impl Client {
             tokio::select! {
                 biased;
                 () = proxy.now.cancelled() => return,
-                () = draining.cancelled(), if !told => {
+                () = proxy.draining.cancelled(), if !told => {
                     told = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -247,6 +277,24 @@ impl Client {
     }
 }
 
+impl Proxy {
+    /// A client that spoke something else than HTTP was refused.
+    fn note_foreign(&self, foreign: Foreign, presence: Option<Presence>) {
+        self.metrics.refused(foreign.name());
+        let here = Asked::new(presence, None).proxy();
+        self.metrics.refusals().note(Refused {
+            kind: foreign.name(),
+            host: None,
+            status: None,
+            reason: "not-http",
+            said: format!(
+                "the client took the proxy for one of {}://; set its proxy to {here}",
+                foreign.scheme()
+            ),
+        });
+    }
+}
+
 impl Service {
     /// Answers one request, whatever it is.
     async fn answer(&self, request: Request) -> Response<ReplyBody> {
@@ -258,6 +306,7 @@ impl Service {
             None => Err(HeadError::Malformed("it came out of turn")),
         };
         let early = arrival.as_ref().is_ok_and(|arrival| !arrival.early.is_empty());
+        let asked = Asked::new(self.presence, arrival.as_ref().ok().map(|arrival| &arrival.head));
         let answered = match arrival {
             Ok(arrival) => self.route(request, arrival, &mut span).await,
             Err(error) => Err(error.into()),
@@ -266,7 +315,17 @@ impl Service {
             debug!(%refusal, "refused");
             span.fail(refusal.name());
             self.proxy.metrics.refused(refusal.name());
-            refusal.response()
+            let response = refusal.response(&asked);
+            if refusal.is_of_interest() {
+                self.proxy.metrics.refusals().note(Refused {
+                    kind: asked.kind,
+                    host: asked.target.as_ref().map(|target| target.host.clone()),
+                    status: Some(response.status().as_u16()),
+                    reason: refusal.cause(),
+                    said: refusal.to_string(),
+                });
+            }
+            response
         });
         let upgraded =
             response.status() == StatusCode::SWITCHING_PROTOCOLS || connect && response.status().is_success();
@@ -286,6 +345,29 @@ impl Service {
         response
     }
 
+    /// Waits for a session while the client waits for it, too. A stop begins nothing: without a connection to the server
+    /// there is nothing to wait for.
+    async fn held<T>(&self, opening: impl Future<Output = Result<T, OpenError>>) -> Result<T, Refusal> {
+        let left = async {
+            match &self.presence {
+                Some(presence) => presence.left().await,
+                None => std::future::pending().await,
+            }
+        };
+        let stopping = async {
+            self.proxy.draining.cancelled().await;
+            while self.proxy.tunnel.is_connected() {
+                sleep(STOPPING_INTERVAL).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            opened = opening => Ok(opened?),
+            () = left => Err(Refusal::ClientLeft),
+            () = stopping => Err(Refusal::Stopping),
+        }
+    }
+
     async fn route(
         &self,
         request: Request,
@@ -296,9 +378,7 @@ impl Service {
         if head.form == Form::Proxy {
             return Err(Refusal::NotForProxies);
         }
-        if !self.proxy.access.admits(request.headers()) {
-            return Err(Refusal::Credentials);
-        }
+        self.proxy.access.admit(request.headers())?;
         if let Some(target) = head.form.target() {
             span.set("server.address", || target.host.to_string());
             span.set("server.port", || i64::from(target.port.get()));
@@ -332,5 +412,7 @@ const KNOWN_METHODS: [&str; 9] = [
 /// Clients that are told that there is no place.
 const WAITING_ROOM: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often a stopping agent looks whether the sessions that are being opened can still come.
+const STOPPING_INTERVAL: Duration = Duration::from_millis(250);
 /// Beside a head, in hyper's buffers.
 const SPARE: usize = 8 * 1024;

@@ -12,6 +12,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod notices;
 pub mod pki;
+pub mod refusals;
 pub mod status;
 pub mod tunnel;
 
@@ -22,7 +23,7 @@ use fluidity_daemon::admin::AdminServer;
 use fluidity_daemon::listen::BindError;
 use fluidity_daemon::shutdown::Shutdown;
 use fluidity_daemon::{descriptors, hangup, logs, ports};
-use fluidity_wire::tls::reload::{Reloader, follow};
+use fluidity_wire::tls::reload::{Looked, Reloader, follow};
 use inbound::Inbound;
 use lifecycle::{Accounts, Lifecycle};
 use metrics::Metrics;
@@ -107,6 +108,7 @@ pub async fn run(
         metrics: metrics.clone(),
         life,
         accounts: accounts.clone(),
+        shutdown: shutdown.clone(),
     });
     let notices = tunnel.notices().clone();
     let inbound = Inbound::new(&config, tunnel, metrics, shutdown.clone());
@@ -176,10 +178,12 @@ fn renew(
 ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
     let told = Arc::new(Notify::new());
     let hangups = hangup::listen(told.clone())?;
-    let follow = follow(reloader, told, move |new| {
-        let applied = new
-            .map_err(anyhow::Error::from)
-            .and_then(|identity| Ok(dialer.renew(&identity).map(|()| identity)?));
+    let follow = follow(reloader, told, move |looked| {
+        let applied = match looked {
+            Looked::New(identity) => dialer.renew(&identity).map(|()| identity).map_err(Into::into),
+            Looked::Bad(error) => Err(anyhow::Error::from(error)),
+            Looked::Unchanged => return info!("the identity is unchanged"),
+        };
         match applied {
             Ok(identity) => {
                 metrics.identity(identity.not_after());

@@ -1,5 +1,6 @@
 //! What the agent counts, in the Prometheus text format.
 
+use crate::refusals::Refusals;
 use fluidity_wire::Kind;
 use fluidity_wire::relay::RelayCounters;
 use prometheus_client::encoding::{EncodeLabelSet, text};
@@ -27,6 +28,7 @@ pub struct Metrics {
     connected: Gauge,
     reconnects: Counter,
     identity: Gauge,
+    refusals: Refusals,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -66,6 +68,7 @@ impl Default for Metrics {
             connected: Gauge::default(),
             reconnects: Counter::default(),
             identity: Gauge::default(),
+            refusals: Refusals::default(),
             registry: Registry::default(),
         };
         registry.register("bytes", "Bytes moved by sessions", metrics.bytes.clone());
@@ -153,6 +156,11 @@ impl Metrics {
     /// The proxy answered a request itself.
     pub fn refused(&self, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// The requests that were refused lately.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// A client connected.

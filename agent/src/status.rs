@@ -21,8 +21,14 @@ impl Status {
         if code != 200 {
             bail!("{admin} answers {code}; is it the agent's admin address?");
         }
-        let value =
+        let value: Value =
             serde_json::from_slice(&page).with_context(|| format!("{admin} does not answer as an agent"))?;
+        if value.pointer("/connections").is_some() {
+            bail!(
+                "{admin} is the admin address of a server, not of an agent: give --admin the agent's, or read \
+                 http://{admin}/api/status"
+            );
+        }
         Ok(Self(value))
     }
 
@@ -84,6 +90,10 @@ impl Status {
         line("bytes", format!("{} up, {} down", bytes(up), bytes(down)));
         line("reconnects", self.number("/reconnects").to_string());
         line("version", self.text("/version").to_owned());
+        let refusals = self.0.pointer("/refusals").and_then(Value::as_array);
+        for refused in refusals.into_iter().flatten().take(MAX_REFUSALS) {
+            line("refused", refusal(refused));
+        }
         lines
     }
 
@@ -104,6 +114,24 @@ impl Status {
 
 fn duration(seconds: u64) -> String {
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+/// A request that was refused. What a server or a target said is kept from acting on the terminal.
+fn refusal(refused: &Value) -> String {
+    let text = |pointer| refused.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
+    let ago = refused.pointer("/seconds_ago").and_then(Value::as_u64);
+    let status = refused.pointer("/status").and_then(Value::as_u64);
+    let status = status.map_or_else(String::new, |status| format!(" {status}"));
+    let line = format!(
+        "{} ago: {} {},{status} {}: {}",
+        duration(ago.unwrap_or_default()),
+        text("/kind"),
+        text("/host"),
+        text("/reason"),
+        text("/said"),
+    );
+    let visible = |char: char| if char.is_control() { '?' } else { char };
+    line.chars().map(visible).collect()
 }
 
 /// Who else is connected to the server.
@@ -143,6 +171,8 @@ fn bytes(count: u64) -> String {
     }
 }
 
+/// Refusals that a person is shown; the page has more.
+const MAX_REFUSALS: usize = 5;
 const DEADLINE: Duration = Duration::from_secs(3);
 /// Characters of a value.
 const MOST: usize = 1000;
@@ -199,6 +229,10 @@ mod tests {
             "bytes": { "up": 1023, "down": 1_610_612_736_u64 },
             "reconnects": 3,
             "version": "0.1.0",
+            "refusals": [{
+                "seconds_ago": 61, "kind": "connect", "host": "a.example", "status": 502,
+                "reason": "name-not-found", "said": "there is\u{1b} none",
+            }],
         }));
         let lines = status.lines();
         for line in [
@@ -213,6 +247,7 @@ mod tests {
             "sessions   2 active, 10 in all",
             "bytes      1023 B up, 1.5 GiB down",
             "reconnects 3",
+            "refused    1m 1s ago: connect a.example, 502 name-not-found: there is? none",
         ] {
             assert!(
                 lines.lines().any(|found| found == line),

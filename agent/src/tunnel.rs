@@ -5,6 +5,7 @@
 
 mod dialer;
 mod doubled;
+mod heard;
 mod learned;
 mod pace;
 mod record;
@@ -12,12 +13,14 @@ mod renewal;
 mod state;
 mod summon;
 mod supervisor;
+mod trust;
 
 pub use dialer::{DialError, Dialer};
 pub use learned::Promise;
 pub use record::SessionRecord;
 pub use state::{Phase, State};
 pub use supervisor::{Supervisor, Watched};
+pub use trust::CertificateFault;
 
 use crate::config::{Answer, Config};
 use crate::lifecycle::Demand;
@@ -83,6 +86,8 @@ pub enum OpenError {
         state: State,
         /// What the last attempt ran into.
         last_error: Option<String>,
+        /// Waiting does not mend it: a person has to.
+        lasting: bool,
     },
     /// The server takes no more sessions on this connection.
     #[error("the server takes no more sessions")]
@@ -287,6 +292,10 @@ impl Tunnel {
                 if phase.failed_wakes != failed_before {
                     return Err(not_connected(&phase));
                 }
+                // The attempts go on, but nothing gets better by waiting for them.
+                if phase.lasting && matches!(phase.state, State::Connecting | State::Disconnected) {
+                    return Err(not_connected(&phase));
+                }
                 let waiting = waiting.get_or_insert_with(|| cause.part("wait for the tunnel"));
                 match phase.state {
                     State::Dormant => {
@@ -321,6 +330,7 @@ fn not_connected(phase: &Phase) -> OpenError {
     OpenError::NotConnected {
         state: phase.state,
         last_error: phase.last_error.clone(),
+        lasting: phase.lasting,
     }
 }
 

@@ -39,7 +39,7 @@ use fluidity_daemon::shutdown::Shutdown;
 use fluidity_daemon::{descriptors, hangup, logs, ports};
 use fluidity_wire::quic::{QuicError, QuicOptions, server_config, server_endpoint};
 use fluidity_wire::tls::Identity;
-use fluidity_wire::tls::reload::{Reloader, follow};
+use fluidity_wire::tls::reload::{Looked, Reloader, follow};
 use fluidity_wire::{CloseCode, Hello, LinkOptions};
 use metrics::Metrics;
 use notices::Notices;
@@ -207,11 +207,17 @@ fn renew(
         }
     };
     let (metrics, trust) = (house.services.metrics.clone(), house.trust.clone());
-    let follow = follow(reloader, told, move |new| {
-        let applied = new.map_err(anyhow::Error::from).and_then(|identity| {
-            endpoint.set_server_config(Some(server_config(&identity, &options)?));
-            Ok(identity)
-        });
+    let follow = follow(reloader, told, move |looked| {
+        let applied = match looked {
+            Looked::New(identity) => server_config(&identity, &options)
+                .map(|config| {
+                    endpoint.set_server_config(Some(config));
+                    identity
+                })
+                .map_err(anyhow::Error::from),
+            Looked::Bad(error) => Err(error.into()),
+            Looked::Unchanged => return info!("the identity is unchanged"),
+        };
         match applied {
             Ok(identity) => {
                 metrics.identity(identity.not_after());

@@ -437,7 +437,7 @@ async fn a_person_wakes_looks_and_kills_by_hand() {
     assert!(killed.status.success(), "{}", text(&killed.stderr));
     cloud.desired(0, SOON).await;
 
-    settings.set("api-key", "another key");
+    settings.set("api-key", "another-key");
     let refused = command(&settings, &["wake"]).await;
     assert!(!refused.status.success());
     assert!(
@@ -445,7 +445,7 @@ async fn a_person_wakes_looks_and_kills_by_hand() {
         "{}",
         text(&refused.stderr)
     );
-    assert!(!text(&refused.stderr).contains("another key"));
+    assert!(!text(&refused.stderr).contains("another-key"));
 }
 
 #[tokio::test]

@@ -24,16 +24,36 @@ impl Access {
         })
     }
 
-    /// Whether a request with these fields may use the proxy.
-    pub(super) fn admits(&self, fields: &HeaderMap) -> bool {
-        let Self::Basic(expected) = self else { return true };
-        let sent = fields
-            .get(PROXY_AUTHORIZATION)
-            .and_then(|value| value.as_bytes().split_first_chunk::<6>())
+    /// Lets a request with these fields use the proxy, or says why it may not.
+    pub(super) fn admit(&self, fields: &HeaderMap) -> Result<(), AccessError> {
+        let Self::Basic(expected) = self else {
+            return Ok(());
+        };
+        let sent = fields.get(PROXY_AUTHORIZATION).ok_or(AccessError::Missing)?;
+        let (_, credentials) = sent
+            .as_bytes()
+            .split_first_chunk::<6>()
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"basic "))
-            .map(|(_, credentials)| credentials.trim_ascii());
-        sent.is_some_and(|sent| sent.ct_eq(expected.as_bytes()).into())
+            .ok_or(AccessError::Scheme)?;
+        match credentials.trim_ascii().ct_eq(expected.as_bytes()).into() {
+            true => Ok(()),
+            false => Err(AccessError::Wrong),
+        }
     }
+}
+
+/// Why a request may not use the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AccessError {
+    /// It has no credentials; clients often try without them first.
+    #[error("the proxy asks for a user name and a password")]
+    Missing,
+    /// It has credentials of another kind.
+    #[error("the proxy takes credentials of the kind Basic only")]
+    Scheme,
+    /// It has others than the proxy's.
+    #[error("the proxy does not accept this user name and password")]
+    Wrong,
 }
 
 impl fmt::Debug for Access {
@@ -91,26 +111,26 @@ mod tests {
             username: "ann".into(),
             password: Secret::new("s3cret"),
         }));
-        let admits = |value: &str| {
-            access.admits(&HeaderMap::from_iter([(
+        let admit = |value: &str| {
+            access.admit(&HeaderMap::from_iter([(
                 PROXY_AUTHORIZATION,
                 value.parse().unwrap(),
             )]))
         };
-        assert!(admits("Basic YW5uOnMzY3JldA=="));
-        assert!(admits("bAsIc  YW5uOnMzY3JldA== "));
-        for wrong in [
-            "Basic YW5uOndyb25n",
-            "Bearer YW5uOnMzY3JldA==",
-            "Basic",
-            "Basic ",
-            "",
-            "BasicYW5uOnMzY3JldA==",
+        assert_eq!(admit("Basic YW5uOnMzY3JldA=="), Ok(()));
+        assert_eq!(admit("bAsIc  YW5uOnMzY3JldA== "), Ok(()));
+        for (wrong, error) in [
+            ("Basic YW5uOndyb25n", AccessError::Wrong),
+            ("Basic ", AccessError::Wrong),
+            ("Bearer YW5uOnMzY3JldA==", AccessError::Scheme),
+            ("Basic", AccessError::Scheme),
+            ("", AccessError::Scheme),
+            ("BasicYW5uOnMzY3JldA==", AccessError::Scheme),
         ] {
-            assert!(!admits(wrong), "{wrong}");
+            assert_eq!(admit(wrong), Err(error), "{wrong}");
         }
-        assert!(!access.admits(&HeaderMap::new()));
-        assert!(Access::new(None).admits(&HeaderMap::new()));
+        assert_eq!(access.admit(&HeaderMap::new()), Err(AccessError::Missing));
+        assert_eq!(Access::new(None).admit(&HeaderMap::new()), Ok(()));
         assert!(!format!("{access:?}").contains("YW5u"));
     }
 }

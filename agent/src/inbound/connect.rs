@@ -19,7 +19,7 @@ impl Service {
         early: Bytes,
     ) -> Result<Response<ReplyBody>, Refusal> {
         let open = Open::new(Kind::Connect, target);
-        let connected = self.proxy.tunnel.connect(open, early, span).await?;
+        let connected = self.held(self.proxy.tunnel.connect(open, early, span)).await?;
         self.exchange.hand_over(Handover {
             client: hyper::upgrade::on(request),
             session: connected.session,

@@ -6,6 +6,7 @@
 
 use super::Admitted;
 use super::Service;
+use super::asked::Asked;
 use super::body::{Download, ReplyBody, Source, Upload};
 use super::exchange::SharedExchange;
 use super::head::{Head, Origin};
@@ -75,7 +76,7 @@ impl Service {
             debug!("the origin had hung up; once more on a fresh session");
         }
         let open = Open::new(Kind::Http, origin.target.clone());
-        let session = self.proxy.tunnel.open(open, span).await?;
+        let session = self.held(self.proxy.tunnel.open(open, span)).await?;
         let upstream =
             Upstream::start(session, self.proxy.origins, &self.proxy.tasks, &self.proxy.now).await?;
         let exchanged = self.exchange_over(upstream, request, &head).await;
@@ -139,7 +140,7 @@ impl Service {
     pub(super) fn stream(&self, exchanged: Exchanged, origin: Origin) -> Response<ReplyBody> {
         let (mut parts, body) = exchanged.answer.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Refusal::from(OriginError::Upgraded).response();
+            return Refusal::from(OriginError::Upgraded).response(&Asked::default());
         }
         headers::for_client(&mut parts.headers);
         if exchanged.upstream.is_bound() && parts.status == StatusCode::UNAUTHORIZED {

@@ -1,6 +1,8 @@
 //! The one place where a failure becomes an HTTP status, with `Proxy-Status` (RFC 9209) and a sentence for people.
 
 use super::answer::AnswerError;
+use super::asked::Asked;
+use super::auth::AccessError;
 use super::body::ReplyBody;
 use super::head::HeadError;
 use super::headers::{PROXY_NAME, PROXY_STATUS};
@@ -11,6 +13,7 @@ use http::header::{
     CONNECTION, CONTENT_TYPE, HeaderValue, PROXY_AUTHENTICATE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Response, StatusCode};
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// Why a request gets an answer of the proxy's own.
@@ -23,8 +26,14 @@ pub(super) enum Refusal {
     #[error("this is the Fluidity proxy, not a web site")]
     NotForProxies,
     /// The client did not say who it is, or said it wrongly.
-    #[error("the proxy asks for a user name and a password")]
-    Credentials,
+    #[error("{0}")]
+    Access(#[from] AccessError),
+    /// The agent stops, and has no connection to the server.
+    #[error("the agent is stopping")]
+    Stopping,
+    /// Nobody waits for the answer any more.
+    #[error("the client left while its request was held")]
+    ClientLeft,
     /// No session could be opened.
     #[error("{0}")]
     Open(#[from] OpenError),
@@ -60,17 +69,17 @@ struct Verdict {
     /// The error type of RFC 9209 §2.3.
     error: &'static str,
     /// What to do about it.
-    advice: &'static str,
+    advice: Cow<'static, str>,
     retry_after: Option<HeaderValue>,
 }
 
 impl Refusal {
     /// The answer. The connection is closed behind it where the next request might not be found.
-    pub(super) fn response(&self) -> Response<ReplyBody> {
-        let verdict = self.verdict();
+    pub(super) fn response(&self, asked: &Asked) -> Response<ReplyBody> {
+        let verdict = self.verdict(asked);
         // The server's words are among them.
         let said = plain(&self.to_string(), MOST_SAID);
-        let mut response = Response::new(ReplyBody::from(Bytes::from(body(&said, verdict.advice))));
+        let mut response = Response::new(ReplyBody::from(Bytes::from(body(&said, &verdict.advice))));
         *response.status_mut() = verdict.status;
         let fields = response.headers_mut();
         fields.insert(
@@ -85,11 +94,11 @@ impl Refusal {
             fields.insert(RETRY_AFTER, seconds);
         }
         match self {
-            Self::Credentials => {
+            Self::Access(_) => {
                 let challenge = HeaderValue::from_static("Basic realm=\"fluidity\", charset=\"UTF-8\"");
                 fields.insert(PROXY_AUTHENTICATE, challenge);
             }
-            Self::Head(_) => {
+            Self::Head(_) | Self::Stopping | Self::ClientLeft => {
                 fields.insert(CONNECTION, HeaderValue::from_static("close"));
             }
             _ => {}
@@ -99,19 +108,41 @@ impl Refusal {
 
     /// The name for metrics.
     pub(super) fn name(&self) -> &'static str {
-        self.verdict().error
+        self.verdict(&Asked::default()).error
     }
 
-    fn verdict(&self) -> Verdict {
+    /// The name for people: of the cause, not of what it comes down to.
+    pub(super) fn cause(&self) -> &'static str {
+        match self {
+            Self::Open(error) => error.name(),
+            Self::Access(AccessError::Missing) => "credentials-missing",
+            Self::Access(AccessError::Scheme | AccessError::Wrong) => "credentials-wrong",
+            Self::Stopping => "stopping",
+            Self::ClientLeft => "client-left",
+            Self::Head(_) | Self::NotForProxies | Self::Origin(_) => self.name(),
+        }
+    }
+
+    /// Whether a person may look for it later. Clients ask without credentials first, and may leave at any time.
+    pub(super) const fn is_of_interest(&self) -> bool {
+        !matches!(self, Self::Access(AccessError::Missing) | Self::ClientLeft)
+    }
+
+    fn verdict(&self, asked: &Asked) -> Verdict {
         match self {
             Self::Head(error) => head(*error),
-            Self::NotForProxies => Verdict::new(StatusCode::BAD_REQUEST, "http_request_error", SET_UP),
-            Self::Credentials => Verdict::new(
-                StatusCode::PROXY_AUTHENTICATION_REQUIRED,
-                "http_request_denied",
-                "Send them as proxy credentials, for example http://USER:PASSWORD@127.0.0.1:8080.",
+            Self::NotForProxies => Verdict {
+                advice: set_up(&asked.proxy()).into(),
+                ..Verdict::new(StatusCode::BAD_REQUEST, "http_request_error", "")
+            },
+            Self::Access(error) => access(*error, asked),
+            Self::Stopping => Verdict::later(
+                "proxy_internal_error",
+                "5",
+                "Try again when the agent runs again.",
             ),
-            Self::Open(error) => open(error),
+            Self::ClientLeft => Verdict::new(StatusCode::REQUEST_TIMEOUT, "connection_terminated", ""),
+            Self::Open(error) => open(error, asked),
             Self::Origin(error) => origin(*error),
         }
     }
@@ -122,7 +153,7 @@ impl Verdict {
         Self {
             status,
             error,
-            advice,
+            advice: Cow::Borrowed(advice),
             retry_after: None,
         }
     }
@@ -131,7 +162,7 @@ impl Verdict {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             error,
-            advice,
+            advice: Cow::Borrowed(advice),
             retry_after: Some(HeaderValue::from_static(seconds)),
         }
     }
@@ -176,8 +207,34 @@ fn head(error: HeadError) -> Verdict {
     }
 }
 
-fn open(error: &OpenError) -> Verdict {
+fn access(error: AccessError, asked: &Asked) -> Verdict {
+    let advice = match error {
+        AccessError::Missing | AccessError::Scheme => {
+            let proxy = asked.proxy().replacen("://", "://USER:PASSWORD@", 1);
+            format!("Send them as proxy credentials, for example {proxy}.")
+        }
+        AccessError::Wrong => {
+            "Compare them with proxy-auth of the agent. In a URL, special characters are percent-encoded (@ is %40).".into()
+        }
+    };
+    Verdict {
+        advice: advice.into(),
+        ..Verdict::new(
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            "http_request_denied",
+            "",
+        )
+    }
+}
+
+fn open(error: &OpenError, asked: &Asked) -> Verdict {
     match error {
+        OpenError::NotConnected { lasting: true, .. } => Verdict::later(
+            "proxy_internal_error",
+            "5",
+            "Waiting does not help: mend this first. The agent goes on trying, and takes changed files by itself; \
+             `fluidity status` tells more.",
+        ),
         OpenError::NotConnected {
             state: State::Dormant | State::Waking,
             ..
@@ -211,11 +268,11 @@ fn open(error: &OpenError) -> Verdict {
             "proxy_internal_error",
             "Agent and server may be of different versions; update both.",
         ),
-        OpenError::Refused { code, .. } => refused(*code),
+        OpenError::Refused { code, .. } => refused(*code, asked),
     }
 }
 
-fn refused(code: ReplyCode) -> Verdict {
+fn refused(code: ReplyCode, asked: &Asked) -> Verdict {
     let gateway = |error, advice| Verdict::new(StatusCode::BAD_GATEWAY, error, advice);
     match code {
         ReplyCode::DeniedByRule => Verdict::new(
@@ -226,7 +283,17 @@ fn refused(code: ReplyCode) -> Verdict {
         ReplyCode::DeniedAddress => Verdict::new(
             StatusCode::FORBIDDEN,
             "destination_ip_prohibited",
-            "Private and local addresses need an explicit allow rule in the policy of the server.",
+            match asked.is_on_this_machine() {
+                true => {
+                    "Reach what runs on this machine without the proxy: set no_proxy=localhost,127.0.0.1,::1, or the same \
+                     exception in the browser. Only for a service on the server's own machine, add an allow rule to the \
+                     policy of the server."
+                }
+                false => {
+                    "Reach what is on your own network without the proxy (no_proxy). What is on the server's network needs \
+                     an explicit allow rule in the policy of the server."
+                }
+            },
         ),
         ReplyCode::NameNotFound => gateway("dns_error", "Check the spelling of the host name."),
         ReplyCode::ResolveFailed => gateway(
@@ -331,9 +398,19 @@ fn body(said: &str, advice: &str) -> String {
     let mut letters = said.chars();
     text.extend(letters.next().map(|first| first.to_ascii_uppercase()));
     text.push_str(letters.as_str());
+    // A question has its mark.
+    let end = if text.ends_with(['.', '?', '!']) { "" } else { "." };
     // Writing to a string cannot fail.
-    let _ = writeln!(text, ".\n{advice}");
+    let _ = writeln!(text, "{end}\n{advice}");
     text
+}
+
+fn set_up(proxy: &str) -> String {
+    format!(
+        "Set it as the HTTP proxy of your browser or program instead of opening it as a page, for example:\n\
+         curl --proxy {proxy} https://example.com/\n\
+         export http_proxy={proxy} https_proxy={proxy} no_proxy=localhost,127.0.0.1,::1"
+    )
 }
 
 /// `fluidity; error=…; details="…"`: the details as a string of RFC 8941 §3.3.3.
@@ -353,84 +430,6 @@ fn proxy_status(error: &str, details: &str) -> Option<HeaderValue> {
 const MOST_DETAILS: usize = 300;
 /// Characters of the sentence.
 const MOST_SAID: usize = 1000;
-const SET_UP: &str = "Set it as the HTTP proxy of your browser or program instead of opening it as a page, for example:\n\
-    curl --proxy http://127.0.0.1:8080 https://example.com/\n\
-    export http_proxy=http://127.0.0.1:8080 https_proxy=http://127.0.0.1:8080";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use http_body_util::BodyExt;
-
-    fn refused_with(code: ReplyCode) -> Refusal {
-        Refusal::Open(OpenError::Refused {
-            code,
-            detail: "says \"no\"\n".into(),
-        })
-    }
-
-    #[test]
-    fn every_reply_code_has_its_status() {
-        for code in ReplyCode::ALL {
-            let status = refused_with(*code).response().status().as_u16();
-            let expected = match code {
-                ReplyCode::DeniedByRule | ReplyCode::DeniedAddress => 403,
-                ReplyCode::ConnectTimeout => 504,
-                ReplyCode::BreakerOpen | ReplyCode::TooManySessions | ReplyCode::Draining => 503,
-                _ => 502,
-            };
-            assert_eq!(status, expected, "{code}");
-        }
-    }
-
-    #[test]
-    fn what_may_be_better_later_says_when() {
-        for refusal in [
-            refused_with(ReplyCode::BreakerOpen),
-            refused_with(ReplyCode::Draining),
-            Refusal::Open(OpenError::TooManySessions),
-            Refusal::Head(HeadError::TooManyClients),
-            Refusal::Open(OpenError::NotConnected {
-                state: State::Connecting,
-                last_error: None,
-            }),
-        ] {
-            let response = refusal.response();
-            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-            assert!(response.headers().contains_key(RETRY_AFTER), "{refusal}");
-        }
-    }
-
-    #[tokio::test]
-    async fn an_answer_has_a_proxy_status_a_sentence_and_advice() {
-        let response = refused_with(ReplyCode::DeniedAddress).response();
-        assert_eq!(
-            response.headers()["proxy-status"],
-            "fluidity; error=destination_ip_prohibited; details=\"says \\\"no\\\"?\""
-        );
-        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(body.to_vec()).unwrap();
-        assert!(
-            text.starts_with("Says \"no\"?.\n") && text.contains("allow rule"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn a_bad_head_ends_the_connection_and_wrong_credentials_are_challenged() {
-        let bad = Refusal::Head(HeadError::Ambiguous("x")).response();
-        assert_eq!(
-            (bad.status(), &bad.headers()[CONNECTION]),
-            (StatusCode::BAD_REQUEST, &"close".parse().unwrap())
-        );
-        let challenge = Refusal::Credentials.response();
-        assert_eq!(challenge.status(), StatusCode::PROXY_AUTHENTICATION_REQUIRED);
-        assert!(
-            challenge.headers()[PROXY_AUTHENTICATE]
-                .to_str()
-                .unwrap()
-                .starts_with("Basic realm=")
-        );
-    }
-}
+mod tests;

@@ -27,7 +27,7 @@ impl Service {
             Some(own) => own,
             None => {
                 let open = Open::new(Kind::WebSocket, origin.target.clone());
-                let session = self.proxy.tunnel.open(open, span).await?;
+                let session = self.held(self.proxy.tunnel.open(open, span)).await?;
                 Upstream::start(session, self.proxy.origins, &self.proxy.tasks, &self.proxy.now).await?
             }
         };

@@ -3,6 +3,7 @@
 //! A lost first packet would cost an attempt a second or more, so a new one starts every second while the older ones
 //! go on. An attempt counts once the server said `Hello`: only then has it accepted the agent's certificate.
 
+use super::trust::CertificateFault;
 use crate::config::Config;
 use fluidity_wire::quic::{self, QuicError, QuicOptions};
 use fluidity_wire::tls::Identity;
@@ -16,7 +17,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
@@ -38,6 +39,7 @@ pub struct Dialer {
     /// What all connections to the server may hold of bytes that clients have not taken.
     share: Arc<Share>,
     endpoints: Endpoints,
+    renewed: Notify,
 }
 
 /// What a connection shows and trusts.
@@ -73,24 +75,45 @@ pub enum DialError {
     /// The control plane has not told it yet.
     #[error("the server's address is not known yet")]
     NoAddress,
-    /// The server's name has no address.
-    #[error("the server's name cannot be resolved: {0}")]
-    Resolve(io::Error),
+    /// The server's name cannot be resolved just now.
+    #[error("the server's name {name} cannot be resolved: {error}; is there a network?")]
+    Resolve {
+        /// From `server.address`.
+        name: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The server's name does not exist.
+    #[error("the server's name {0} does not exist; check server.address")]
+    NoSuchName(String),
     /// No local socket.
     #[error("no UDP socket: {0}")]
     Socket(#[from] QuicError),
     /// The connection could not even be begun.
     #[error("the connection cannot be begun: {0}")]
     Begin(#[from] quinn::ConnectError),
-    /// No answer.
+    /// No answer, or no more.
     #[error("no answer from the server; does it run, and does UDP reach it?")]
     Silence,
+    /// No answer to a whole round of attempts.
+    #[error("no answer from the server at {0} (UDP); does it run, and does UDP reach it?")]
+    NoAnswer(Target),
     /// The server's certificate is not acceptable here.
-    #[error("the server is not trusted: {0}; check identity.ca and server.name")]
-    ServerNotTrusted(String),
+    #[error("the server is not trusted: {reason}; {}", fault.server_remedy())]
+    ServerNotTrusted {
+        /// In the words of TLS.
+        reason: String,
+        /// What is wrong with it.
+        fault: CertificateFault,
+    },
     /// This agent's certificate is not acceptable there.
-    #[error("the server does not accept this agent's certificate: {0}; issue a new one with `fluidity pki`")]
-    AgentNotTrusted(String),
+    #[error("the server does not accept this agent's certificate: {reason}; {}", fault.agent_remedy())]
+    AgentNotTrusted {
+        /// In the server's words.
+        reason: String,
+        /// What is wrong with it.
+        fault: CertificateFault,
+    },
     /// This agent's certificate is over.
     #[error(
         "this agent's certificate has ended; make a new one with `fluidity pki renew`, and put it in the place of the old one"
@@ -109,11 +132,16 @@ impl DialError {
     pub(super) fn needs_a_person(&self) -> bool {
         matches!(
             self,
-            Self::ServerNotTrusted(_)
-                | Self::AgentNotTrusted(_)
+            Self::ServerNotTrusted { .. }
+                | Self::AgentNotTrusted { .. }
                 | Self::Expired
                 | Self::Closed(CloseCode::Refused)
         )
+    }
+
+    /// Nothing gets better by waiting: requests need not.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.needs_a_person() || matches!(self, Self::NoSuchName(_))
     }
 }
 
@@ -147,6 +175,7 @@ impl Dialer {
             },
             share: Budget::for_one_peer(config.limits.window_memory).share(),
             endpoints: Endpoints::default(),
+            renewed: Notify::new(),
         })
     }
 
@@ -159,7 +188,13 @@ impl Dialer {
             identity: identity.clone(),
             config: quic::client_config(identity, &self.options)?,
         });
+        self.renewed.notify_one();
         Ok(())
+    }
+
+    /// Completes when there is a new identity to try. Cancel safe.
+    pub(super) async fn renewed(&self) {
+        self.renewed.notified().await;
     }
 
     /// Whether the agent's certificate is over: no server takes it.
@@ -192,6 +227,14 @@ impl Dialer {
 
     /// One round of attempts. Dropped, it ends them all.
     pub(super) async fn dial(self: Arc<Self>) -> Result<Dialed, DialError> {
+        let address = self.address();
+        self.attempts().await.map_err(|error| match (error, address) {
+            (DialError::Silence, Some(address)) => DialError::NoAnswer(address),
+            (error, _) => error,
+        })
+    }
+
+    async fn attempts(self: Arc<Self>) -> Result<Dialed, DialError> {
         let deadline = Instant::now() + self.timeout;
         let mut attempts: JoinSet<Result<Dialed, DialError>> = JoinSet::new();
         let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -247,16 +290,19 @@ impl Dialer {
         };
         let found = timeout(RESOLVE, tokio::net::lookup_host((name, port))).await;
         let timed_out = |_| io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-        let found: Vec<_> = found
-            .map_err(timed_out)
-            .and_then(|found| found)
-            .map_err(DialError::Resolve)?
-            .take(MOST_ADDRESSES)
-            .collect();
-        if found.is_empty() {
-            return Err(DialError::Resolve(io::Error::other("it has no address")));
+        let found = found.map_err(timed_out).and_then(|found| found);
+        let name = name.to_owned();
+        match found {
+            Ok(found) => {
+                let found: Vec<_> = found.take(MOST_ADDRESSES).collect();
+                if found.is_empty() {
+                    return Err(DialError::NoSuchName(name));
+                }
+                Ok(found)
+            }
+            Err(error) if does_not_exist(&error) => Err(DialError::NoSuchName(name)),
+            Err(error) => Err(DialError::Resolve { name, error }),
         }
-        Ok(found)
     }
 
     async fn attempt(self: Arc<Self>, address: SocketAddr) -> Result<Dialed, DialError> {
@@ -339,20 +385,26 @@ fn explain(error: &ConnectionError) -> DialError {
     debug!(%ending, "connection ended");
     match error {
         ConnectionError::TransportError(error) if is_tls(error.code.into()) => {
-            // Rustls' words, which name what a certificate says that nobody vouched for.
-            DialError::ServerNotTrusted(plain(&error.reason, MOST_REASON))
+            DialError::ServerNotTrusted {
+                // Rustls' words, which name what a certificate says that nobody vouched for.
+                reason: plain(&error.reason, MOST_REASON),
+                fault: CertificateFault::from_alert(u64::from(error.code) & 0xff),
+            }
         }
-        ConnectionError::ConnectionClosed(_) if ending.tls_alert().is_some() => {
-            DialError::AgentNotTrusted(ending.tls_alert().unwrap_or_default().to_owned())
+        ConnectionError::ConnectionClosed(close) if ending.tls_alert().is_some() => {
+            DialError::AgentNotTrusted {
+                reason: ending.tls_alert().unwrap_or_default().to_owned(),
+                fault: CertificateFault::from_alert(u64::from(close.error_code) & 0xff),
+            }
         }
         // Whoever can send packets can send this one: what it says is no reason to show to a person.
         ConnectionError::ConnectionClosed(_) => DialError::Failed(ending.name()),
         ConnectionError::ApplicationClosed(close) => {
             match CloseCode::from_number(close.error_code.into_inner()) {
-                Some(CloseCode::Refused) => {
-                    let reason = String::from_utf8_lossy(&close.reason);
-                    DialError::AgentNotTrusted(plain(&reason, MOST_REASON))
-                }
+                Some(CloseCode::Refused) => DialError::AgentNotTrusted {
+                    reason: plain(&String::from_utf8_lossy(&close.reason), MOST_REASON),
+                    fault: CertificateFault::Other,
+                },
                 Some(CloseCode::Expired) => DialError::Expired,
                 Some(code) => DialError::Closed(code),
                 None => DialError::Failed(ending.to_string()),
@@ -362,6 +414,20 @@ fn explain(error: &ConnectionError) -> DialError {
         ConnectionError::Reset => DialError::Failed("the server was started anew".into()),
         _ => DialError::Failed(ending.to_string()),
     }
+}
+
+/// Whether the system's resolver says for certain that there is no such name. The standard library gives the code of
+/// getaddrinfo (RFC 3493 §6.1) only in the system's words; what is not among these may pass.
+fn does_not_exist(error: &io::Error) -> bool {
+    const WORDS: [&str; 4] = [
+        // EAI_NONAME of glibc, musl and the BSDs; EAI_NODATA of glibc.
+        "Name or service not known",
+        "Name does not resolve",
+        "nodename nor servname provided",
+        "No address associated with hostname",
+    ];
+    let text = error.to_string();
+    WORDS.iter().any(|words| text.contains(words))
 }
 
 /// RFC 9001 §4.8: TLS alerts are the codes from 0x100 to 0x1ff.

@@ -5,7 +5,7 @@ use crate::notices::Notices;
 use fluidity_wire::Kind;
 use std::sync::Arc;
 use tokio::time::Instant;
-use tracing::{debug, info};
+use tracing::{Span, debug, info};
 
 /// The account of a session, closed by [`end`](Self::end) or, where its task went away, by being dropped.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct SessionRecord {
     notices: Arc<Notices>,
     moved: (u64, u64),
     end: Option<&'static str>,
+    /// Of the client that the session was opened for: another task may close the account.
+    client: Span,
 }
 
 impl SessionRecord {
@@ -30,6 +32,7 @@ impl SessionRecord {
             notices,
             moved: (0, 0),
             end: None,
+            client: Span::current(),
         }
     }
 
@@ -52,6 +55,7 @@ impl Drop for SessionRecord {
         macro_rules! tell {
             ($level:ident) => {
                 $level!(
+                    parent: &self.client,
                     session = self.id,
                     kind = self.kind.name(),
                     up = self.moved.0,

@@ -5,6 +5,7 @@
 
 use super::dialer::{DialError, Dialed, Dialer, Shown};
 use super::supervisor::Round;
+use super::trust::CertificateFault;
 use fluidity_wire::tls::term::{first_end, peer_certificates, reached};
 use fluidity_wire::{CloseCode, Link};
 use std::sync::Arc;
@@ -50,7 +51,11 @@ impl Renewal {
             dialed = self.search.newer() => Turn::Newer(dialed),
             () = reached(end) => Turn::Over("the server's certificate has ended".into(), Duration::ZERO),
             error = distrusted(&mut self.trust, link, dialer.name()) => {
-                let said = DialError::ServerNotTrusted(error.to_string()).to_string();
+                let untrusted = DialError::ServerNotTrusted {
+                    reason: error.to_string(),
+                    fault: CertificateFault::Other,
+                };
+                let said = untrusted.to_string();
                 Turn::Over(said, UNTRUSTED)
             }
         }

@@ -47,6 +47,8 @@ pub struct Phase {
     pub server: Option<Hello>,
     /// What went wrong last; none once it is connected.
     pub last_error: Option<String>,
+    /// It is nothing that passes by itself: certificates that do not fit, a server that does not exist.
+    pub lasting: bool,
     /// How often it was connected again.
     pub reconnects: u64,
     /// Since when the server that it is connected to is awake, by its own account.
@@ -65,6 +67,7 @@ impl Default for Phase {
             since: Instant::now(),
             server: None,
             last_error: None,
+            lasting: false,
             reconnects: 0,
             awake_since: None,
             others: None,

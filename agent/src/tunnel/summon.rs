@@ -23,6 +23,13 @@ pub(super) enum Reason {
     Lost,
 }
 
+/// Why a summons came to nothing, in words for people.
+pub(super) struct Failed {
+    pub(super) said: String,
+    /// Waiting does not mend it.
+    pub(super) lasting: bool,
+}
+
 /// One summons.
 pub(super) struct Summons<'a> {
     life: &'a Lifecycle,
@@ -53,10 +60,11 @@ impl<'a> Summons<'a> {
     ///
     /// # Errors
     /// Why there is none, in words for people.
-    pub(super) async fn run(mut self, reason: Reason, note: impl Fn(&str)) -> Result<Dialed, String> {
+    pub(super) async fn run(mut self, reason: Reason, note: impl Fn(&str)) -> Result<Dialed, Failed> {
         // Woken, the server would refuse it, and cost money all the same.
         if self.dialer.is_expired() {
-            return Err(DialError::Expired.to_string());
+            let said = DialError::Expired.to_string();
+            return Err(Failed { said, lasting: true });
         }
         let (mut spread, cause) = match reason {
             Reason::Wanted(cause) => (Duration::ZERO, cause),
@@ -90,7 +98,9 @@ impl<'a> Summons<'a> {
                 () = sleep_until(until) => return Err(self.too_late()),
                 () = sleep(pause), if go_on || self.round.is_some() => {}
                 // What does not pass by itself is not asked again, and there is no address left to try.
-                () = std::future::ready(()), if !go_on && self.round.is_none() => return Err(self.said),
+                () = std::future::ready(()), if !go_on && self.round.is_none() => {
+                    return Err(Failed { said: self.said, lasting: false });
+                }
             }
             spread = Duration::ZERO;
         }
@@ -140,7 +150,7 @@ impl<'a> Summons<'a> {
 
     /// Completes with a connection, or with what only a person can mend; pending where nothing is being dialled. Cancel
     /// safe.
-    async fn dialed(&mut self) -> Result<Dialed, String> {
+    async fn dialed(&mut self) -> Result<Dialed, Failed> {
         if let Some(round) = &mut self.round {
             match round.await {
                 Ok(dialed) => return Ok(dialed),
@@ -149,7 +159,8 @@ impl<'a> Summons<'a> {
                     debug!(%error, "the server is not there yet");
                     // An old address may be somebody else's by now: what is wrong there says nothing.
                     if self.named && error.needs_a_person() {
-                        return Err(error.to_string());
+                        let said = error.to_string();
+                        return Err(Failed { said, lasting: true });
                     }
                     if self.named && !matches!(error, DialError::NoAddress) {
                         self.said = error.to_string();
@@ -165,7 +176,7 @@ impl<'a> Summons<'a> {
         interval.mul_f64(rand::rng().random_range(0.8..1.2))
     }
 
-    fn too_late(&self) -> String {
+    fn too_late(&self) -> Failed {
         let limit = humantime::format_duration(self.life.config().connection_timeout);
         // Where no question of this summons was answered: what the last one runs into.
         let began = self.until.checked_sub(self.life.config().connection_timeout);
@@ -179,7 +190,10 @@ impl<'a> Summons<'a> {
             .filter(|said| !said.is_empty())
             .or_else(heard);
         let said = said.unwrap_or_else(|| "the control plane did not answer".into());
-        format!("the server was not there within {limit}: {said}")
+        Failed {
+            said: format!("the server was not there within {limit}: {said}"),
+            lasting: false,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::dialer::{DialError, Dialed, Dialer, Driver, explain_end};
 use super::doubled::Doubled;
+use super::heard::Heard;
 use super::pace::Pace;
 use super::renewal::{Renewal, Turn, end_of};
 use super::state::{Phase, State};
@@ -169,14 +170,15 @@ impl Supervisor {
                 Err(error) => error,
             };
             warn!(
-                error,
+                error = error.said,
                 "no connection to the server; the next request asks for it again"
             );
             self.demand.clear();
             self.phase.send_modify(|phase| {
                 phase.state = State::Dormant;
                 phase.since = Instant::now();
-                phase.last_error = Some(error);
+                phase.last_error = Some(error.said);
+                phase.lasting = error.lasting;
                 phase.failed_wakes += 1;
             });
             // Requests that come at once do not make the control plane's trouble worse.
@@ -211,7 +213,7 @@ impl Supervisor {
             let attempt = round
                 .take()
                 .unwrap_or_else(|| Box::pin(self.dialer.clone().dial()));
-            let error = match attempt.await {
+            let error = match self.patiently(attempt).await {
                 Ok(dialed) => return dialed,
                 Err(error) => error,
             };
@@ -220,7 +222,12 @@ impl Supervisor {
                 pauses = self.pauses(self.connect.retry_max);
             }
             let text = error.to_string();
-            self.set(State::Disconnected, Some(text.clone()));
+            self.phase.send_modify(|phase| {
+                phase.state = State::Disconnected;
+                phase.since = Instant::now();
+                phase.last_error = Some(text.clone());
+                phase.lasting = error.is_lasting();
+            });
             let pause = match error.needs_a_person() {
                 true => self.connect.retry_max,
                 false => pauses.next().unwrap_or(self.connect.retry_max),
@@ -228,11 +235,32 @@ impl Supervisor {
             if said.as_ref() == Some(&text) {
                 debug!(error = text, ?pause, "still not connected");
             } else {
-                warn!(error = text, ?pause, "not connected to the server");
+                let server = self.address();
+                warn!(server, error = text, ?pause, "not connected to the server");
                 said = Some(text);
             }
-            sleep(pause).await;
+            tokio::select! {
+                () = sleep(pause) => {}
+                // Perhaps that was what was wrong.
+                () = self.dialer.renewed() => {}
+            }
         }
+    }
+
+    /// Waits for a round of attempts. Where that takes long, the status says so before the round is over.
+    async fn patiently(&self, mut attempt: Round) -> Result<Dialed, DialError> {
+        if let Ok(ended) = timeout(SOON, &mut attempt).await {
+            return ended;
+        }
+        if let Some(address) = self.dialer.address() {
+            debug!(server = %address, "no answer yet");
+            self.note(DialError::NoAnswer(address).to_string());
+        }
+        attempt.await
+    }
+
+    fn address(&self) -> Option<String> {
+        self.dialer.address().map(|address| address.to_string())
     }
 
     fn pauses(&self, most: Duration) -> impl Iterator<Item = Duration> + use<> {
@@ -247,15 +275,17 @@ impl Supervisor {
 
     fn announce(&self, dialed: &Dialed) {
         let again = self.phase.borrow().server.is_some();
-        let server = self.dialer.address().map(|address| address.to_string());
-        let (software, instance) = (&dialed.hello.software, dialed.hello.instance);
+        let server = self.address();
+        let software = &dialed.hello.software;
+        // As the status writes it.
+        let instance = format_args!("{:016x}", dialed.hello.instance);
         if again {
             info!(
                 server,
-                software, instance, "reconnected: connected to the server again"
+                software, %instance, "reconnected: connected to the server again"
             );
         } else {
-            info!(server, software, instance, "connected to the server");
+            info!(server, software, %instance, "connected to the server");
         }
         // The idle time of a tunnel begins when it is there.
         self.demand.touch();
@@ -266,6 +296,7 @@ impl Supervisor {
             phase.awake_since = SystemTime::now().checked_sub(dialed.hello.uptime);
             phase.others = dialed.link.peer().borrow().others.clone();
             phase.last_error = None;
+            phase.lasting = false;
             phase.link = Some(dialed.link.clone());
             phase.reconnects += u64::from(again);
         });
@@ -411,31 +442,6 @@ impl Supervisor {
     }
 }
 
-/// When a connection was last heard.
-struct Heard {
-    datagrams: u64,
-    at: Instant,
-}
-
-impl Heard {
-    fn new(link: &Link) -> Self {
-        Self {
-            datagrams: link.connection().stats().udp_rx.datagrams,
-            at: Instant::now(),
-        }
-    }
-
-    /// How long it has been silent.
-    fn look(&mut self, link: &Link) -> Duration {
-        let datagrams = link.connection().stats().udp_rx.datagrams;
-        if datagrams != self.datagrams {
-            self.datagrams = datagrams;
-            self.at = Instant::now();
-        }
-        self.at.elapsed()
-    }
-}
-
 async fn wait(rescue: &mut Option<Round>) -> Result<Dialed, DialError> {
     match rescue {
         Some(round) => round.await,
@@ -480,6 +486,8 @@ async fn close(link: &Link, mut driver: Driver) {
 const IN_USE: Duration = Duration::from_secs(30);
 /// How often a connection is looked at.
 const LOOK: Duration = Duration::from_millis(250);
+/// After so long without an answer, the status says that none came.
+const SOON: Duration = Duration::from_secs(2);
 /// While a loss is fresh, pauses are short: the server is often back at once.
 const EARLY: Duration = Duration::from_secs(60);
 const EARLY_PAUSE: Duration = Duration::from_secs(1);

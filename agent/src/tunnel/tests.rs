@@ -49,3 +49,34 @@ async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
     );
     drop(sender);
 }
+
+#[tokio::test]
+async fn what_waiting_cannot_mend_is_told_at_once() {
+    let (sender, phase) = watch::channel(Phase {
+        state: State::Connecting,
+        last_error: Some("the server is not trusted".into()),
+        lasting: true,
+        ..Phase::default()
+    });
+    let tunnel = Tunnel {
+        phase,
+        demand: Arc::default(),
+        request_wait: Duration::from_secs(3600),
+        wake_wait: Duration::from_secs(3600),
+        open_timeout: Duration::from_secs(1),
+        answer: Answer::Learned,
+        learned: Arc::default(),
+        metrics: Arc::default(),
+        notices: Arc::default(),
+    };
+    let open = Open::new(
+        fluidity_wire::Kind::Connect,
+        fluidity_wire::Target::parse("a:1").unwrap(),
+    );
+    let error = tunnel.open(open, &Span::default()).await.unwrap_err();
+    assert!(
+        matches!(error, OpenError::NotConnected { lasting: true, .. }),
+        "{error:?}"
+    );
+    drop(sender);
+}

@@ -15,7 +15,9 @@ pub fn listen(told: Arc<Notify>) -> io::Result<impl Future<Output = ()> + Send +
         let mut hangups = signal(SignalKind::hangup())?;
         Ok(async move {
             while hangups.recv().await.is_some() {
-                tracing::info!("SIGHUP: looking at the identity's files");
+                tracing::info!(
+                    "SIGHUP: looking at the identity's files; all other settings are read at the start only"
+                );
                 told.notify_one();
             }
         })

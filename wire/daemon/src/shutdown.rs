@@ -1,8 +1,9 @@
 //! Signals: the first asks for an orderly stop, the second for an immediate one.
 
 use std::io;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// What a daemon watches to know that it is to stop.
@@ -12,9 +13,16 @@ pub struct Shutdown {
     pub draining: CancellationToken,
     /// Stop now.
     pub now: CancellationToken,
+    began: Arc<OnceLock<Instant>>,
 }
 
 impl Shutdown {
+    /// Since when it drains, where it does.
+    pub fn draining_since(&self) -> Option<Instant> {
+        let draining = self.draining.is_cancelled();
+        draining.then(|| *self.began.get_or_init(Instant::now))
+    }
+
     /// Cuts what still runs when the `grace` after a stop is over. Spawn it.
     pub async fn cut_after(self, grace: Duration) {
         self.draining.cancelled().await;
@@ -38,6 +46,7 @@ impl Shutdown {
         Ok(async move {
             signals.next().await;
             tracing::info!("stopping; a second signal stops at once");
+            let _ = shutdown.began.set(Instant::now());
             shutdown.draining.cancel();
             signals.next().await;
             tracing::warn!("second signal: stopping at once");

@@ -22,6 +22,19 @@ pub struct Reloader {
     known: Content,
     /// What was new when it was looked at last.
     fresh: Option<Content>,
+    /// What is known was found to be bad.
+    bad: bool,
+}
+
+/// What a look at the files came to.
+#[derive(Debug)]
+pub enum Looked {
+    /// There is a new identity.
+    New(Identity),
+    /// There is a new one that cannot be used.
+    Bad(IdentityError),
+    /// Somebody asked for the look, and the files are those that are in use.
+    Unchanged,
 }
 
 impl Reloader {
@@ -32,6 +45,7 @@ impl Reloader {
             source,
             known,
             fresh: None,
+            bad: false,
         }
     }
 
@@ -52,16 +66,18 @@ impl Reloader {
     pub fn now(&mut self) -> Option<Result<Identity, IdentityError>> {
         let now = content(&self.source);
         self.fresh = None;
-        (std::mem::replace(&mut self.known, now) != now).then(|| self.source.load())
+        // What is bad is told again to whoever asks.
+        if std::mem::replace(&mut self.known, now) == now && !self.bad {
+            return None;
+        }
+        let loaded = self.source.load();
+        self.bad = loaded.is_err();
+        Some(loaded)
     }
 }
 
 /// Looks until it is dropped, every few seconds and at once when `told`; `apply` gets what is new.
-pub async fn follow(
-    mut reloader: Reloader,
-    told: Arc<Notify>,
-    mut apply: impl FnMut(Result<Identity, IdentityError>) + Send,
-) {
+pub async fn follow(mut reloader: Reloader, told: Arc<Notify>, mut apply: impl FnMut(Looked) + Send) {
     loop {
         let whole = timeout(LOOK, told.notified()).await.is_ok();
         // A file system may be slow: not on a thread that carries bytes.
@@ -74,8 +90,11 @@ pub async fn follow(
             return sleep(Duration::MAX).await;
         };
         reloader = back;
-        if let Some(new) = new {
-            apply(new);
+        match new {
+            Some(Ok(identity)) => apply(Looked::New(identity)),
+            Some(Err(error)) => apply(Looked::Bad(error)),
+            None if whole => apply(Looked::Unchanged),
+            None => {}
         }
     }
 }
