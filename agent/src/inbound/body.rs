@@ -209,6 +209,9 @@ impl Drop for Download {
         {
             if source.upstream.is_bound() {
                 // An origin may ask for the login before it has read the whole request. The rest goes on.
+                if source.uploaded.load(Ordering::Relaxed) {
+                    source.upstream.rest();
+                }
                 source.own.put(source.target, source.upstream);
             } else if source.uploaded.load(Ordering::Relaxed) {
                 source.upstream.rest();

@@ -332,11 +332,8 @@ impl AnswerReader {
             let _ = ready!(Pin::new(io).poll_read(context, &mut ReadBuf::new(&mut scrap)));
             self.turn.spoil();
         }
-        if self.turn.is_busy() {
-            // The answer is whole; hyper would give up the rest of the request, and the answer with it.
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
+        // The answer is whole; hyper would give up the rest of the request, and the answer with it.
+        self.turn.poll_rest(context.waker()).map(Ok)
     }
 
     /// Reads into the buffer; 0 is the end.

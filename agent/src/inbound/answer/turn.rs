@@ -1,6 +1,8 @@
 //! What a session's requests and the reader of its answers tell one another.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Poll, Waker};
 
 /// Whose turn it is on a session, and whether there may be another.
 #[derive(Debug, Default)]
@@ -10,6 +12,8 @@ pub(in crate::inbound) struct Turn {
     /// Set while an exchange is under way.
     busy: AtomicBool,
     unfit: AtomicBool,
+    /// The reader, while it keeps the session's end back until the exchange is over.
+    reader: Mutex<Option<Waker>>,
 }
 
 impl Turn {
@@ -22,7 +26,21 @@ impl Turn {
 
     /// Request and answer are through.
     pub(in crate::inbound) fn rest(&self) {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
         self.busy.store(false, Ordering::Relaxed);
+        if let Some(reader) = reader.take() {
+            reader.wake();
+        }
+    }
+
+    /// Completes when no exchange is under way. Wakes the last caller only.
+    pub(super) fn poll_rest(&self, waker: &Waker) -> Poll<()> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_busy() {
+            return Poll::Ready(());
+        }
+        *reader = Some(waker.clone());
+        Poll::Pending
     }
 
     /// Whether an exchange is under way.
