@@ -55,7 +55,7 @@ async fn an_answer_has_a_proxy_status_a_sentence_and_advice() {
     let body = response.into_body().collect().await.unwrap().to_bytes();
     let text = String::from_utf8(body.to_vec()).unwrap();
     assert!(
-        text.starts_with("Says \"no\"?.\n") && text.contains("allow rule"),
+        text.starts_with("Says \"no\"?\n") && text.contains("allow rule"),
         "{text}"
     );
 }
