@@ -1,6 +1,6 @@
 //! From a permit to a connected socket: resolve, judge every address, connect by happy eyeballs, retry, break.
 //!
-//! Invariants: only a [`PermittedAddr`] is dialled, and it is the very address that was judged; nothing is tried
+//! Invariants: only a [`PermittedAddr`](crate::policy::PermittedAddr) is dialled, and it is the very address that was judged; nothing is tried
 //! again once a connection was made; everything together stays inside one deadline. The addresses of a family that
 //! answers late are judged when they come: one that is denied ends every attempt, as if it had been there from the start.
 

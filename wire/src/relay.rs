@@ -5,7 +5,7 @@
 //! (SO_LINGER 0). A cut never looks like an end. The bytes read from TCP are handed to QUIC, and QUIC's to TCP,
 //! without a copy; an idle session holds no buffer. Last stop on the byte's way, on both sides.
 //!
-//! A direction that fails does not take the other one's bytes along ([`rest`]): what a socket received before its reset
+//! A direction that fails does not take the other one's bytes along (`relay/rest.rs`): what a socket received before its reset
 //! is still read and delivered, and so is what the peer sent before it stopped the stream.
 
 mod end;
