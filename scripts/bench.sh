@@ -4,9 +4,11 @@ set -euo pipefail
 
 usage() {
     cat <<'TXT'
-Usage: scripts/bench.sh [compare|soak|scaling|start|quic|instructions] [--install-only] [--no-install] [options]
+Usage: scripts/bench.sh [compare|lines|soak|scaling|start|quic|instructions] [--install-only] [--no-install] [options]
 
   compare   (default) Fluidity and other tunnels, side by side on this machine: throughput, latency, CPU, memory
+  lines     the same on twenty kinds of emulated lines: goodput, small requests beside bulk, a share beside TCP, pages;
+            needs root
   soak      mixed load for a long time: is memory flat, is every descriptor and session given back?
   scaling   what idle sessions, active sessions and agents cost as their number grows, as pictures
   start     how long a server takes from its exec to its first answer, and an agent to its tunnel
@@ -41,7 +43,7 @@ TXT
 main() {
     local command=compare install=1 run=1 rest=() argument
     case ${1:-} in
-        compare | soak | scaling | start | quic | instructions)
+        compare | lines | soak | scaling | start | quic | instructions)
             command=$1
             shift
             ;;
@@ -99,16 +101,24 @@ prepare() {
     python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "python3 is older than 3.10"
     if [[ -n $install && $command != quic && $command != start ]]; then
         say "Peers"
-        local only=()
-        # The other commands have no peers but need the origin, or valgrind.
-        if [[ $command != compare ]]; then only=(--only debian); fi
-        python3 "$root/tests/bench/install.py" "$programs" ${only[@]+"${only[@]}"}
+        # The other commands have no peers but need the origin, or valgrind; lines have those of the wheels.
+        case $command in
+            compare) python3 "$root/tests/bench/install.py" "$programs" ;;
+            lines)
+                python3 "$root/tests/bench/install.py" "$programs" --only debian
+                python3 "$root/tests/bench/install.py" "$programs" --only pypi
+                ;;
+            *) python3 "$root/tests/bench/install.py" "$programs" --only debian ;;
+        esac
     fi
     # It builds what it needs by itself.
     if [[ $command == instructions ]]; then return; fi
     if [[ $command == quic ]]; then
         say "Building quinnlab"
         build "$root/tests/bench/quinnlab" "$programs/build/quinnlab"
+    elif [[ $command == lines ]]; then
+        say "Building netsim"
+        build "$root/tests/netsim" "$programs/build/netsim"
     elif [[ $command != start ]]; then
         say "Building the load generator"
         build "$root/tests/bench/loadgen" "$programs/build/loadgen"

@@ -276,10 +276,11 @@ fuzz_targets() {
 # Outside the workspace, each with its own lock file: they must build, and measure nothing here.
 benchmark_programs() {
     local program
-    for program in loadgen quinnlab; do
-        cargo fmt --manifest-path "tests/bench/$program/Cargo.toml" --check
-        cargo check --locked --manifest-path "tests/bench/$program/Cargo.toml" --target-dir "$(target_dir)/bench"
+    for program in bench/loadgen bench/quinnlab netsim; do
+        cargo fmt --manifest-path "tests/$program/Cargo.toml" --check
+        cargo check --locked --manifest-path "tests/$program/Cargo.toml" --target-dir "$(target_dir)/bench"
     done
+    cargo test --locked --manifest-path tests/netsim/Cargo.toml --target-dir "$(target_dir)/bench"
     python3 -B -c 'import ast, sys; [ast.parse(open(file).read(), file) for file in sys.argv[1:]]' tests/bench/*.py
 }
 

@@ -14,9 +14,9 @@ from workshop import HERE, ORIGIN_PORT, SINK_PORT, fill, say
 PROXY_PORTS, SERVER_PORTS = 21000, 22000
 
 
-def described(only=None, extra=()):
-    """The entries of peers.json and of further files of its kind, in the order in which they were asked for."""
-    entries = json.loads((HERE / "peers.json").read_text())["peers"]
+def described(only=None, extra=(), more=()):
+    """The entries of peers.json, further ones and those of files of its kind, in the order in which they were asked for."""
+    entries = json.loads((HERE / "peers.json").read_text())["peers"] + list(more)
     for path in extra:
         more = json.loads(pathlib.Path(path).read_text())
         entries += more["peers"] if "peers" in more else [more]
@@ -92,12 +92,16 @@ class Peer:
             time.sleep(0.5)
         end = time.monotonic() + 20
         while time.monotonic() < end:
-            answer = self.load("crr", c=1, duration=2, warmup=0, count=1, late=1)
+            answer = self.first_answer()
             if answer.get("done"):
                 return
             time.sleep(0.3)
         words = "; ".join(f"{side}: {process.last_words()}" for side, process in self.processes.items())
         raise RuntimeError(f"no request came through: {answer.get('first_error')}; {words}")
+
+    def first_answer(self):
+        """One request; `done` where it was answered."""
+        return self.load("crr", c=1, duration=2, warmup=0, count=1, late=1)
 
     def _configure(self):
         self.directory.mkdir(exist_ok=True)

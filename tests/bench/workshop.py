@@ -25,6 +25,7 @@ class Workshop:
         self.programs, self.fluidity, self.keep = pathlib.Path(programs), pathlib.Path(fluidity), keep
         self.bin, self.cargo = self.programs / "bin", self.programs / "cargo" / "bin"
         self.loadgen = self.programs / "build" / "loadgen" / "release" / "loadgen"
+        self.netsim = self.programs / "build" / "netsim" / "release" / "netsim"
         self.work = pathlib.Path(tempfile.mkdtemp(prefix="fluidity-bench-"))
         self.log_directory, self.certs = self.work / "log", self.work / "certs"
         # nginx and squid give up root, and must still reach what is theirs.
@@ -51,7 +52,7 @@ class Workshop:
 
     def make(self, far_address):
         """Certificates for the peers that do not make their own, and what the origin serves."""
-        self._certificates(far_address)
+        self.certificates(far_address)
         self.www.chmod(0o755)
         for name, size in FILES.items():
             block = os.urandom(min(size, 1 << 20))
@@ -60,7 +61,7 @@ class Workshop:
                     file.write(block)
             (self.www / name).chmod(0o644)
 
-    def _certificates(self, far_address):
+    def certificates(self, far_address):
         """A CA, and a server's and a client's certificate: P-256, PKCS#8."""
         self.certs.mkdir()
         (self.certs / "san.cnf").write_text(
