@@ -16,7 +16,7 @@ pub fn listen(told: Arc<Notify>) -> io::Result<impl Future<Output = ()> + Send +
         Ok(async move {
             while hangups.recv().await.is_some() {
                 tracing::info!(
-                    "SIGHUP: looking at the identity's files; all other settings are read at the start only"
+                    "SIGHUP: looking at the identity's files; the configuration is not read again, which takes a restart"
                 );
                 told.notify_one();
             }

@@ -104,19 +104,20 @@ impl TryFrom<String> for Listen {
 
 /// The system refused a place to listen; says what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address} ({key}): {source}; {}", remedy(source, *address, key))]
+#[error("cannot listen on {address} ({key}): {error}; {}", remedy(error, *address, key))]
 pub struct BindError {
     /// The place.
     pub address: SocketAddr,
     /// The key that names it.
     pub key: &'static str,
-    source: io::Error,
+    /// Why. Its words are in this error's own: it is no source, whose words would be added once more.
+    error: io::Error,
 }
 
 impl BindError {
     /// `key` named an address that the system refuses.
-    pub fn new(address: SocketAddr, key: &'static str, source: io::Error) -> Self {
-        Self { address, key, source }
+    pub fn new(address: SocketAddr, key: &'static str, error: io::Error) -> Self {
+        Self { address, key, error }
     }
 }
 

@@ -126,9 +126,18 @@ impl Document<'_> {
                     // The library repeats the place in its message.
                     let place = format!(" at line {} column {}", at.line(), at.column());
                     message = message.replacen(&place, "", 1);
-                    if let Some(advice) = self.advice(at.line(), at.column()) {
+                    // What the parser understood is no matter of how it is written, but for a text that it took for a list.
+                    let understood = ["invalid type: ", "invalid value: "]
+                        .iter()
+                        .any(|kind| message.contains(kind));
+                    let understood = understood && !message.ends_with("expected a string");
+                    if let Some(advice) = self.advice(at.line(), at.column()).filter(|_| !understood) {
                         message = format!("{}; {advice}", plain(&message));
                     }
+                }
+                if let Some((number, column, message)) = quoting::outdent(self.text) {
+                    let origin = self.at((number, column));
+                    return SettingsError::Value { origin, message };
                 }
                 let message = plain(&message);
                 SettingsError::Value { origin, message }

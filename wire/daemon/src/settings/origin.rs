@@ -84,19 +84,15 @@ impl Origins {
         let flag = self
             .flags
             .get(key)
-            .map(|flag| format!(", the flag {flag}"))
+            .map(|flag| format!("the flag {flag} or "))
             .unwrap_or_default();
-        let file = match self.file {
-            Some(_) => "set it in the configuration file",
+        let file = match &self.file {
+            Some(path) => format!("set it in {}", path.display()),
             None => {
-                "no configuration file was read; give one with -c PATH or the variable FLUIDITY_CONFIG and set it there, or use"
+                "no configuration file was read; give one with -c PATH or the variable FLUIDITY_CONFIG and set it there".into()
             }
         };
-        let flag = match self.file {
-            Some(_) => flag,
-            None => flag.trim_start_matches(',').to_owned(),
-        };
-        let ways = format!("{file}{flag} or the variable {}", variable(key));
+        let ways = format!("{file}, or use {flag}the variable {}", variable(key));
         SettingsError::Missing {
             key: key.into(),
             ways,

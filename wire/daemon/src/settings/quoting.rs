@@ -85,6 +85,26 @@ pub(super) fn indentation(text: &str, number: usize) -> Option<String> {
     None
 }
 
+/// The line, its column, and what is wrong, where a file begins indented and goes on further left: the parser ends there.
+pub(super) fn outdent(text: &str) -> Option<(usize, usize, String)> {
+    let indent = |line: &str| line.len() - line.trim_start_matches(' ').len();
+    let mut lines = text.lines().enumerate().filter(|(_, line)| {
+        let content = line.trim();
+        !content.is_empty() && !content.starts_with('#')
+    });
+    let (first, begins) = lines.next().map(|(at, line)| (at + 1, indent(line)))?;
+    let (at, line) = lines.find(|(_, line)| indent(line) < begins)?;
+    let column = indent(line);
+    Some((
+        at + 1,
+        column + 1,
+        format!(
+            "this line is indented by {column} spaces, and the first one (line {first}) by {begins}: the keys of a section \
+             begin in the same column; write line {first} without indentation"
+        ),
+    ))
+}
+
 /// What is odd about a value that the parser read without complaint.
 pub(super) enum Oddity {
     /// It sets nothing.
@@ -142,6 +162,20 @@ mod tests {
         }
         assert_eq!(advice("  password: hunter2"), None);
         assert!(advice("  password: 'it's'").unwrap().contains("'…''…'"));
+    }
+
+    #[test]
+    fn a_file_that_begins_indented_and_goes_on_further_left_is_told_so() {
+        let (line, column, said) = outdent("# head\n server:\n   name: x\nlisten: 1\n").unwrap();
+        assert_eq!((line, column), (4, 1));
+        assert!(said.contains("line 2") && said.contains("by 1:"), "{said}");
+        for text in [
+            "",
+            "server:\n  name: x\nlisten: 1\n",
+            " server:\n   name: x\n listen: 1\n",
+        ] {
+            assert!(outdent(text).is_none(), "{text}");
+        }
     }
 
     #[test]

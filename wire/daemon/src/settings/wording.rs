@@ -42,6 +42,8 @@ fn expected(wanted: &str) -> &str {
         "a string" => "a text",
         "a sequence" => "a list, such as [ a, b ]",
         "a map" => "keys and values, such as { key: value }",
+        // What is asked for where a number is larger than YAML's own.
+        "any YAML value" => "a smaller number",
         wanted if wanted.starts_with("struct ") => "keys and values, such as { key: value }",
         wanted => wanted,
     }
@@ -57,7 +59,7 @@ fn shown(found: &str) -> String {
             Some(text) => format!("`{}`", text.trim_matches('"')),
             None => found
                 .find('`')
-                .and_then(|start| found.get(start..))
+                .and_then(|start| found.get(start..=found.rfind('`')?))
                 .unwrap_or(found)
                 .to_owned(),
         },
@@ -110,6 +112,10 @@ mod tests {
             (
                 "server.password: invalid type: map, expected a string",
                 "server.password: must be a text, not keys and values",
+            ),
+            (
+                "invalid type: integer `99999999999999999999999` as u128, expected any YAML value",
+                "must be a smaller number, not `99999999999999999999999`",
             ),
             ("something else", "something else"),
         ] {

@@ -293,7 +293,10 @@ fn a_daemon_can_ask_for_more_and_name_the_place() {
     );
     assert_eq!(
         origins.missing("server.address").to_string(),
-        "`server.address` is not set: set it in the configuration file, the flag --server or the variable FLUIDITY_SERVER_ADDRESS"
+        format!(
+            "`server.address` is not set: set it in {}, or use the flag --server or the variable FLUIDITY_SERVER_ADDRESS",
+            path.display()
+        )
     );
 }
 
