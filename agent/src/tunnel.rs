@@ -5,6 +5,7 @@
 
 mod dialer;
 mod doubled;
+mod fault;
 mod heard;
 mod learned;
 mod pace;
@@ -15,7 +16,8 @@ mod summon;
 mod supervisor;
 mod trust;
 
-pub use dialer::{DialError, Dialer};
+pub use dialer::Dialer;
+pub use fault::{At, DialError};
 pub use learned::Promise;
 pub use record::SessionRecord;
 pub use state::{Phase, State};

@@ -5,7 +5,10 @@ use crate::wait::within;
 use fluidity_wire::quic::{QuicOptions, server_endpoint};
 use fluidity_wire::tls::Identity;
 use fluidity_wire::{Budget, Hello, Link, LinkEnd, LinkOptions};
+use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Connection, Endpoint};
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::PrivateKeyDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +21,12 @@ pub struct RogueServer(Endpoint);
 impl RogueServer {
     /// Binds with the identity of the CA's server.
     pub fn bind(pki: &TestPki) -> Self {
-        let file = |end: &str| pki.file(&format!("{SERVER_NAME}.{end}"));
+        Self::bind_as(pki, SERVER_NAME)
+    }
+
+    /// Binds with another identity of the CA: an agent's, say.
+    pub fn bind_as(pki: &TestPki, name: &str) -> Self {
+        let file = |end: &str| pki.file(&format!("{name}.{end}"));
         let identity = Identity::load(&file("pem"), &file("key"), &pki.file("ca.pem")).expect("an identity");
         let options = QuicOptions {
             idle_timeout: Duration::from_secs(30),
@@ -27,6 +35,36 @@ impl RogueServer {
         };
         let bind = "127.0.0.1:0".parse().expect("an address");
         Self(server_endpoint(bind, &identity, &options).expect("a UDP socket"))
+    }
+
+    /// Binds as a service of another kind that speaks QUIC: a web server with HTTP/3.
+    pub fn of_another_kind() -> Self {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(["www.example".into()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
+        let mut tls = rustls::ServerConfig::builder_with_provider(default_provider().into())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("TLS 1.3")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("a certificate with its key");
+        tls.alpn_protocols = vec![b"h3".to_vec()];
+        let crypto = QuicServerConfig::try_from(tls).expect("TLS that suits QUIC");
+        let config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        let bind = "127.0.0.1:0".parse().expect("an address");
+        Self(Endpoint::server(config, bind).expect("a UDP socket"))
+    }
+
+    /// Answers whoever comes, until it is dropped; nobody stays.
+    pub fn answer(&self) -> JoinHandle<()> {
+        let endpoint = self.0.clone();
+        tokio::spawn(async move {
+            while let Some(incoming) = endpoint.accept().await {
+                // What came of it is the business of whoever came.
+                let _ = incoming.await;
+            }
+        })
     }
 
     /// Where it is.

@@ -1,6 +1,8 @@
 //! Mistakes that show only while the agent runs: what it says of them, when, and whether it goes on trying.
 
-use fluidity_tests::{Origin, Peer, Setup, Stack, TestAgent, TestPki, TestServer, binary, until, within};
+use fluidity_tests::{
+    Origin, Peer, RogueServer, Setup, Stack, TestAgent, TestPki, TestServer, binary, until, within,
+};
 use serde_json::Value;
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -85,6 +87,12 @@ async fn a_server_that_does_not_answer_is_named_in_the_status_before_a_round_is_
         status["state"] == "connecting" && said.contains(&expected)
     })
     .await;
+    // Long before the hour is over, and once.
+    let line = in_log(&agent, "not connected to the server yet").await;
+    assert!(line.contains("WARN") && line.contains(&expected), "{line}");
+    for step in ["check that it runs", "this address and port", "firewalls"] {
+        assert!(line.contains(step), "no {step:?} in {line}");
+    }
     agent.kill().await;
 
     settings
@@ -93,10 +101,11 @@ async fn a_server_that_does_not_answer_is_named_in_the_status_before_a_round_is_
     let agent = TestAgent::start(&settings).await;
     let line = in_log(&agent, "not connected to the server").await;
     assert!(line.contains("WARN") && line.contains(&expected), "{line}");
+    assert_eq!(agent.log().matches("not connected to the server").count(), 1);
     let (status, body) = get(&agent).await;
     assert_eq!(status, 503, "{body}");
     assert!(
-        body.contains(&expected) && body.contains("that UDP reaches it"),
+        body.contains(&expected) && body.contains("check that it runs") && body.contains("fluidity status"),
         "{body}"
     );
     assert!(!body.contains("?."), "{body}");
@@ -107,11 +116,15 @@ async fn a_server_of_another_ca_is_refused_at_once_and_tried_again_when_the_file
     let (agent, server, [ours, theirs]) =
         strangers("fluidity-server", |ours, _| ours.identity("laptop")).await;
     let body = refused_at_once(&agent).await;
-    assert!(
-        body.contains("the server is not trusted")
-            && body.contains("check identity.ca: it must hold the ca.pem"),
-        "{body}"
-    );
+    for part in [
+        &format!("the server at {} is not trusted", server.quic()),
+        "its certificate comes from another CA",
+        "check identity.ca: it must hold the ca.pem",
+    ] {
+        assert!(body.contains(part), "no {part:?} in {body}");
+    }
+    let line = in_log(&agent, "not connected to the server").await;
+    assert!(line.contains("check identity.ca"), "{line}");
     // The mended files are taken without a restart.
     for name in ["laptop.pem", "laptop.key", "ca.pem"] {
         fs::copy(theirs.file(name), ours.file(name)).expect("copy");
@@ -123,7 +136,7 @@ async fn a_server_of_another_ca_is_refused_at_once_and_tried_again_when_the_file
 
 #[tokio::test]
 async fn an_agent_of_another_ca_is_told_at_once_that_its_certificate_is_of_the_wrong_one() {
-    let (agent, _server, _pkis) = strangers("fluidity-server", |ours, theirs| {
+    let (agent, server, _pkis) = strangers("fluidity-server", |ours, theirs| {
         let mut identity = ours.identity("laptop");
         identity["ca"] = theirs.identity("laptop")["ca"].clone();
         identity
@@ -131,8 +144,10 @@ async fn an_agent_of_another_ca_is_told_at_once_that_its_certificate_is_of_the_w
     .await;
     let body = refused_at_once(&agent).await;
     assert!(
-        body.contains("does not accept this agent's certificate")
-            && body.contains("it comes from another CA than the server's"),
+        body.contains(&format!(
+            "the server at {} does not accept this agent's certificate",
+            server.quic()
+        )) && body.contains("it comes from another CA than the server's"),
         "{body}"
     );
 }
@@ -148,6 +163,48 @@ async fn a_server_of_another_name_is_refused_at_once_with_both_names() {
     ] {
         assert!(body.contains(part), "no {part:?} in {body}");
     }
+}
+
+/// An agent, for an hour's patience, of a server that a test plays.
+async fn agent_of(pki: &TestPki, server: &RogueServer) -> TestAgent {
+    let mut settings = TestAgent::settings(pki, server.addr());
+    settings.set("connect.request-wait", "1h");
+    TestAgent::start(&settings).await
+}
+
+#[tokio::test]
+async fn a_server_that_shows_an_agents_certificate_is_refused_at_once_with_what_it_needs() {
+    let pki = TestPki::new();
+    let server = RogueServer::bind_as(&pki, "laptop");
+    let answering = server.answer();
+    let agent = agent_of(&pki, &server).await;
+    let body = refused_at_once(&agent).await;
+    for part in [
+        &format!("the server at {} is not trusted", server.addr()),
+        "shows a certificate that is not a server's",
+        "server-NAME.pem",
+        "fluidity pki issue server",
+    ] {
+        assert!(body.contains(part), "no {part:?} in {body}");
+    }
+    answering.abort();
+}
+
+#[tokio::test]
+async fn another_service_at_the_servers_address_is_told_as_such() {
+    let pki = TestPki::new();
+    let server = RogueServer::of_another_kind();
+    let answering = server.answer();
+    let agent = agent_of(&pki, &server).await;
+    let body = refused_at_once(&agent).await;
+    let expected = format!(
+        "what answers at {} is no server that this agent can speak to",
+        server.addr()
+    );
+    assert!(body.contains(&expected), "{body}");
+    assert!(body.contains("check the address and the port"), "{body}");
+    assert!(!body.contains("certificate"), "a wrong cause: {body}");
+    answering.abort();
 }
 
 #[tokio::test]
@@ -343,7 +400,11 @@ async fn sighup_says_what_it_did_and_what_it_does_not_do() {
     let origin = Origin::bind().await;
     let stack = Stack::for_origin(origin.addr()).await;
     stack.agent.signal("HUP");
-    in_log(&stack.agent, "all other settings are read at the start only").await;
+    in_log(
+        &stack.agent,
+        "the configuration is not read again, which takes a restart",
+    )
+    .await;
     in_log(&stack.agent, "the identity is unchanged").await;
     stack.server.signal("HUP");
     until(SOON, "the server says the same", || async {

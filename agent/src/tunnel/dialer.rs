@@ -3,14 +3,12 @@
 //! A lost first packet would cost an attempt a second or more, so a new one starts every second while the older ones
 //! go on. An attempt counts once the server said `Hello`: only then has it accepted the agent's certificate.
 
-use super::trust::CertificateFault;
+use super::fault::{DialError, explain, explain_end};
 use crate::config::Config;
 use fluidity_wire::quic::{self, QuicError, QuicOptions};
 use fluidity_wire::tls::Identity;
-use fluidity_wire::{
-    Budget, CloseCode, Ending, Hello, Host, Link, LinkEnd, LinkOptions, Share, Target, plain,
-};
-use quinn::{ConnectionError, Endpoint};
+use fluidity_wire::{Budget, Hello, Host, Link, LinkEnd, LinkOptions, Share, Target};
+use quinn::Endpoint;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -66,82 +64,6 @@ impl fmt::Debug for Dialed {
         f.debug_struct("Dialed")
             .field("hello", &self.hello)
             .finish_non_exhaustive()
-    }
-}
-
-/// Why there is no connection. The texts say what to look at.
-#[derive(Debug, thiserror::Error)]
-pub enum DialError {
-    /// The control plane has not told it yet.
-    #[error("the server's address is not known yet")]
-    NoAddress,
-    /// The server's name cannot be resolved just now.
-    #[error("the server's name {name} cannot be resolved: {error}; is there a network?")]
-    Resolve {
-        /// From `server.address`.
-        name: String,
-        /// Why.
-        error: io::Error,
-    },
-    /// The server's name does not exist.
-    #[error("the server's name {0} does not exist; check server.address")]
-    NoSuchName(String),
-    /// No local socket.
-    #[error("no UDP socket: {0}")]
-    Socket(#[from] QuicError),
-    /// The connection could not even be begun.
-    #[error("the connection cannot be begun: {0}")]
-    Begin(#[from] quinn::ConnectError),
-    /// No answer, or no more.
-    #[error("no answer from the server; does it run, and does UDP reach it?")]
-    Silence,
-    /// No answer to a whole round of attempts.
-    #[error("no answer from the server at {0} (UDP); does it run, and does UDP reach it?")]
-    NoAnswer(Target),
-    /// The server's certificate is not acceptable here.
-    #[error("the server is not trusted: {reason}; {}", fault.server_remedy())]
-    ServerNotTrusted {
-        /// In the words of TLS.
-        reason: String,
-        /// What is wrong with it.
-        fault: CertificateFault,
-    },
-    /// This agent's certificate is not acceptable there.
-    #[error("the server does not accept this agent's certificate: {reason}; {}", fault.agent_remedy())]
-    AgentNotTrusted {
-        /// In the server's words.
-        reason: String,
-        /// What is wrong with it.
-        fault: CertificateFault,
-    },
-    /// This agent's certificate is over.
-    #[error(
-        "this agent's certificate has ended; make a new one with `fluidity pki renew`, and put it in the place of the old one"
-    )]
-    Expired,
-    /// The server closed the connection with a reason.
-    #[error("the server closed the connection: {0}")]
-    Closed(CloseCode),
-    /// Anything else.
-    #[error("the connection failed: {0}")]
-    Failed(String),
-}
-
-impl DialError {
-    /// Nothing gets better by trying soon again.
-    pub(super) fn needs_a_person(&self) -> bool {
-        matches!(
-            self,
-            Self::ServerNotTrusted { .. }
-                | Self::AgentNotTrusted { .. }
-                | Self::Expired
-                | Self::Closed(CloseCode::Refused)
-        )
-    }
-
-    /// Nothing gets better by waiting: requests need not.
-    pub(super) fn is_lasting(&self) -> bool {
-        self.needs_a_person() || matches!(self, Self::NoSuchName(_))
     }
 }
 
@@ -228,9 +150,9 @@ impl Dialer {
     /// One round of attempts. Dropped, it ends them all.
     pub(super) async fn dial(self: Arc<Self>) -> Result<Dialed, DialError> {
         let address = self.address();
-        self.attempts().await.map_err(|error| match (error, address) {
-            (DialError::Silence, Some(address)) => DialError::NoAnswer(address),
-            (error, _) => error,
+        self.attempts().await.map_err(|error| match address {
+            Some(address) => error.at(address),
+            None => error,
         })
     }
 
@@ -372,50 +294,6 @@ impl Endpoints {
     }
 }
 
-/// What a connection's end means to a person.
-pub(super) fn explain_end(end: &LinkEnd) -> DialError {
-    match end {
-        LinkEnd::Connection(error) => explain(error),
-        LinkEnd::Protocol(reason) => DialError::Failed(reason.clone()),
-    }
-}
-
-fn explain(error: &ConnectionError) -> DialError {
-    let ending = Ending(error);
-    debug!(%ending, "connection ended");
-    match error {
-        ConnectionError::TransportError(error) if is_tls(error.code.into()) => {
-            DialError::ServerNotTrusted {
-                // Rustls' words, which name what a certificate says that nobody vouched for.
-                reason: plain(&error.reason, MOST_REASON),
-                fault: CertificateFault::from_alert(u64::from(error.code) & 0xff),
-            }
-        }
-        ConnectionError::ConnectionClosed(close) if ending.tls_alert().is_some() => {
-            DialError::AgentNotTrusted {
-                reason: ending.tls_alert().unwrap_or_default().to_owned(),
-                fault: CertificateFault::from_alert(u64::from(close.error_code) & 0xff),
-            }
-        }
-        // Whoever can send packets can send this one: what it says is no reason to show to a person.
-        ConnectionError::ConnectionClosed(_) => DialError::Failed(ending.name()),
-        ConnectionError::ApplicationClosed(close) => {
-            match CloseCode::from_number(close.error_code.into_inner()) {
-                Some(CloseCode::Refused) => DialError::AgentNotTrusted {
-                    reason: plain(&String::from_utf8_lossy(&close.reason), MOST_REASON),
-                    fault: CertificateFault::Other,
-                },
-                Some(CloseCode::Expired) => DialError::Expired,
-                Some(code) => DialError::Closed(code),
-                None => DialError::Failed(ending.to_string()),
-            }
-        }
-        ConnectionError::TimedOut => DialError::Silence,
-        ConnectionError::Reset => DialError::Failed("the server was started anew".into()),
-        _ => DialError::Failed(ending.to_string()),
-    }
-}
-
 /// Whether the system's resolver says for certain that there is no such name. The standard library gives the code of
 /// getaddrinfo (RFC 3493 §6.1) only in the system's words; what is not among these may pass.
 fn does_not_exist(error: &io::Error) -> bool {
@@ -430,16 +308,9 @@ fn does_not_exist(error: &io::Error) -> bool {
     WORDS.iter().any(|words| text.contains(words))
 }
 
-/// RFC 9001 §4.8: TLS alerts are the codes from 0x100 to 0x1ff.
-fn is_tls(code: u64) -> bool {
-    (0x100..0x200).contains(&code)
-}
-
 /// Between attempts at the same addresses.
 const NEXT_ATTEMPT: Duration = Duration::from_secs(1);
 /// Between the first attempts at different addresses (RFC 8305 §5).
 const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 const RESOLVE: Duration = Duration::from_secs(5);
 const MOST_ADDRESSES: usize = 16;
-/// Characters of a reason that a person is shown.
-const MOST_REASON: usize = 200;

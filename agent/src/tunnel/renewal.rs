@@ -3,7 +3,8 @@
 //! Once the agent has a new identity, or shortly before the server's certificate ends, another connection is made. What runs
 //! stays where it is. A connection that ends no later than the one there is, is of no use, and is tried again later.
 
-use super::dialer::{DialError, Dialed, Dialer, Shown};
+use super::dialer::{Dialed, Dialer, Shown};
+use super::fault::{At, DialError};
 use super::supervisor::Round;
 use super::trust::CertificateFault;
 use fluidity_wire::tls::term::{first_end, peer_certificates, reached};
@@ -49,9 +50,10 @@ impl Renewal {
         tokio::select! {
             biased;
             dialed = self.search.newer() => Turn::Newer(dialed),
-            () = reached(end) => Turn::Over("the server's certificate has ended".into(), Duration::ZERO),
+            () = reached(end) => Turn::Over("the server's certificate has ended; renew it with `fluidity pki renew`".into(), Duration::ZERO),
             error = distrusted(&mut self.trust, link, dialer.name()) => {
                 let untrusted = DialError::ServerNotTrusted {
+                    at: At::default(),
                     reason: error.to_string(),
                     fault: CertificateFault::Other,
                 };

@@ -4,7 +4,8 @@
 //! an API would only cost time. Where the API is down, that address is all there is. Everything stays inside one
 //! deadline. Dropped, it leaves nothing behind.
 
-use super::dialer::{DialError, Dialed, Dialer};
+use super::dialer::{Dialed, Dialer};
+use super::fault::DialError;
 use super::supervisor::Round;
 use crate::lifecycle::{Answer, CallError, Lifecycle, ServiceState};
 use fluidity_trace::TraceParent;

@@ -4,9 +4,10 @@
 //! is suspect, another one is made beside it, and whichever is heard first is used. A connection that drains keeps
 //! its sessions and takes no new ones.
 
-use super::dialer::{DialError, Dialed, Dialer, Driver, explain_end};
+use super::dialer::{Dialed, Dialer, Driver};
 use super::doubled::Doubled;
-use super::heard::Heard;
+use super::fault::{DialError, explain_end};
+use super::heard::{Heard, changed_others, drained};
 use super::pace::Pace;
 use super::renewal::{Renewal, Turn, end_of};
 use super::state::{Phase, State};
@@ -15,7 +16,7 @@ use crate::config::{Config, Connect, Start};
 use crate::lifecycle::{Demand, Lifecycle};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use fluidity_wire::tls::term::reached;
-use fluidity_wire::{CloseCode, Link, Others, PeerState};
+use fluidity_wire::{CloseCode, Link, Others};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -213,7 +214,7 @@ impl Supervisor {
             let attempt = round
                 .take()
                 .unwrap_or_else(|| Box::pin(self.dialer.clone().dial()));
-            let error = match self.patiently(attempt).await {
+            let error = match self.patiently(attempt, &mut said).await {
                 Ok(dialed) => return dialed,
                 Err(error) => error,
             };
@@ -247,14 +248,19 @@ impl Supervisor {
         }
     }
 
-    /// Waits for a round of attempts. Where that takes long, the status says so before the round is over.
-    async fn patiently(&self, mut attempt: Round) -> Result<Dialed, DialError> {
+    /// Waits for a round of attempts. Where that takes long, log and status say so before the round is over; what was
+    /// `said` last is not said again.
+    async fn patiently(&self, mut attempt: Round, said: &mut Option<String>) -> Result<Dialed, DialError> {
         if let Ok(ended) = timeout(SOON, &mut attempt).await {
             return ended;
         }
         if let Some(address) = self.dialer.address() {
-            debug!(server = %address, "no answer yet");
-            self.note(DialError::NoAnswer(address).to_string());
+            let (server, error) = (address.to_string(), DialError::NoAnswer(address).to_string());
+            if said.is_none() {
+                warn!(server, error, "not connected to the server yet");
+                *said = Some(error.clone());
+            }
+            self.note(error);
         }
         attempt.await
     }
@@ -449,29 +455,6 @@ async fn wait(rescue: &mut Option<Round>) -> Result<Dialed, DialError> {
     }
 }
 
-/// Completes when the server told who else is connected. Cancel safe.
-async fn changed_others(peer: &mut watch::Receiver<PeerState>) -> Others {
-    loop {
-        // The connection is over: its driver tells.
-        if peer.changed().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        if let Some(others) = peer.borrow_and_update().others.clone() {
-            return others;
-        }
-    }
-}
-
-/// Completes when the peer takes no more sessions, with the time that the running ones have. Cancel safe.
-async fn drained(peer: &mut watch::Receiver<PeerState>) -> Duration {
-    let draining = peer.wait_for(|peer| peer.draining.is_some()).await;
-    match draining.ok().and_then(|peer| peer.draining) {
-        Some(deadline) => deadline,
-        // The connection is over: its driver tells.
-        None => std::future::pending().await,
-    }
-}
-
 /// Says goodbye, gives it a moment to be sent, and closes.
 async fn close(link: &Link, mut driver: Driver) {
     link.send_goodbye();
@@ -486,7 +469,7 @@ async fn close(link: &Link, mut driver: Driver) {
 const IN_USE: Duration = Duration::from_secs(30);
 /// How often a connection is looked at.
 const LOOK: Duration = Duration::from_millis(250);
-/// After so long without an answer, the status says that none came.
+/// After so long without an answer, log and status say that none came.
 const SOON: Duration = Duration::from_secs(2);
 /// While a loss is fresh, pauses are short: the server is often back at once.
 const EARLY: Duration = Duration::from_secs(60);

@@ -16,14 +16,15 @@ pub enum CertificateFault {
 }
 
 impl CertificateFault {
-    /// What a TLS alert says.
-    pub(super) const fn from_alert(alert: u64) -> Self {
+    /// What a TLS alert says; nothing where it is about no certificate.
+    pub(super) const fn from_alert(alert: u64) -> Option<Self> {
         match alert {
-            43 => Self::Role,
-            45 => Self::Time,
+            43 => Some(Self::Role),
+            45 => Some(Self::Time),
             // Where two CAs have one name, the signature shows that it is the other one.
-            48 | 51 => Self::Issuer,
-            _ => Self::Other,
+            48 | 51 => Some(Self::Issuer),
+            42 | 44 | 46 | 49 | 116 => Some(Self::Other),
+            _ => None,
         }
     }
 
@@ -31,7 +32,8 @@ impl CertificateFault {
     pub(super) const fn server_remedy(self) -> &'static str {
         match self {
             Self::Issuer => {
-                "check identity.ca: it must hold the ca.pem of the CA that issued the server's certificate"
+                "its certificate comes from another CA; check identity.ca: it must hold the ca.pem of the CA that issued the \
+                 server's certificate"
             }
             Self::Time => {
                 "renew the server's certificate with `fluidity pki renew`, or set this machine's clock if it is wrong"
@@ -75,7 +77,21 @@ mod tests {
             (CertificateError::NotValidForName, CertificateFault::Other),
         ] {
             let alert = u8::from(AlertDescription::from(error.clone()));
-            assert_eq!(CertificateFault::from_alert(alert.into()), fault, "{error:?}");
+            assert_eq!(
+                CertificateFault::from_alert(alert.into()),
+                Some(fault),
+                "{error:?}"
+            );
+        }
+        for other in [
+            AlertDescription::NoApplicationProtocol,
+            AlertDescription::UnrecognisedName,
+        ] {
+            assert_eq!(
+                CertificateFault::from_alert(u8::from(other).into()),
+                None,
+                "{other:?}"
+            );
         }
     }
 }
