@@ -287,10 +287,7 @@ impl Proxy {
             host: None,
             status: None,
             reason: "not-http",
-            said: format!(
-                "the client took the proxy for one of {}://; set its proxy to {here}",
-                foreign.scheme()
-            ),
+            said: foreign.advice(&here),
         });
     }
 }
@@ -322,7 +319,7 @@ impl Service {
                     host: asked.target.as_ref().map(|target| target.host.clone()),
                     status: Some(response.status().as_u16()),
                     reason: refusal.cause(),
-                    said: refusal.to_string(),
+                    said: refusal.on_one_line(&asked),
                 });
             }
             response

@@ -33,7 +33,7 @@ pub struct Refused {
     pub status: Option<u16>,
     /// The stable name of the reason.
     pub reason: &'static str,
-    /// The sentence that the client got; may name the target. Where there was no answer in HTTP, what to do, and no
+    /// The sentence and the advice that the client got; may name the target. Where there was no answer in HTTP, what to do, and no
     /// target.
     pub said: String,
 }
@@ -58,16 +58,22 @@ impl Refusals {
         let suppressed = state.take_line(now);
         let (kind, status, reason) = (refused.kind, refused.status, refused.reason);
         let said = status.is_none().then(|| refused.said.clone());
+        let aimed = refused.host.is_some();
         if state.last.len() >= MAX_KEPT {
             state.last.pop_front();
         }
         state.last.push_back((now, refused));
         drop(state);
         // Never the target, nor the sentence, which may name it.
-        match suppressed {
-            Some(0) => info!(kind, status, reason, said, "request refused"),
-            Some(suppressed) => info!(kind, status, reason, said, suppressed, "request refused"),
-            None => {}
+        let Some(suppressed) = suppressed else { return };
+        let suppressed = (suppressed > 0).then_some(suppressed);
+        if aimed {
+            info!(
+                kind,
+                status, reason, suppressed, "request refused: `fluidity status` tells which host and why"
+            );
+        } else {
+            info!(kind, status, reason, said, suppressed, "request refused");
         }
     }
 

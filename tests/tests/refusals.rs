@@ -2,7 +2,7 @@
 //! nothing of an answer but its status.
 
 use fluidity_tests::{
-    Daemon, Origin, Peer, Settings, Setup, Stack, TestAgent, TestPki, binary, until, within,
+    Daemon, Origin, Peer, Settings, Setup, Stack, TestAgent, TestDns, TestPki, binary, until, within,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -85,6 +85,57 @@ async fn refused_https_leaves_a_line_without_its_target_and_a_trace_with_it_in_t
         ),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn a_name_that_does_not_exist_and_a_port_that_is_closed_are_told_to_http_and_leave_a_trace_of_https() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
+    let port = closed.local_addr().expect("bound").port();
+    let dns = TestDns::start(&[("here.test", &["127.0.0.1".parse().expect("an address")])]).await;
+    let stack = Setup::new()
+        .allow(closed.local_addr().expect("bound"))
+        .server("dns.servers", json!([dns.addr().to_string()]))
+        .start()
+        .await;
+    drop(closed);
+    for (host, reason, said, advice) in [
+        (
+            "nowhere.test",
+            "name-not-found",
+            "the host name does not exist",
+            "Check the spelling of the host name.",
+        ),
+        (
+            "here.test",
+            "connect-refused",
+            "the target refused the connection",
+            "Check the port, and that the service runs.",
+        ),
+    ] {
+        let request =
+            format!("GET http://{host}:{port}/ HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let (status, body) = ask(stack.proxy(), request).await;
+        assert_eq!(status, 502, "{body}");
+        assert!(
+            body.to_lowercase().contains(said) && body.contains(advice),
+            "{body}"
+        );
+        assert_eq!(connect(stack.proxy(), &format!("{host}:{port}")).await, 502);
+        let shown = status_command(stack.agent.port("admin")).await;
+        let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
+        let line = format!("connect {host}, 502 {reason}: {said}. {advice}");
+        assert!(shown.contains(&line), "no {line:?} in\n{shown}");
+        let log = stack.agent.log();
+        let line = lines(&log, REFUSED)
+            .into_iter()
+            .find(|line| line.contains("kind=\"connect\"") && line.contains(reason));
+        // It leads to where the host is told.
+        assert!(
+            line.is_some_and(|line| line.contains("INFO") && line.contains("`fluidity status`")),
+            "{log}"
+        );
+        assert!(!log.contains(host), "{log}");
+    }
 }
 
 #[tokio::test]

@@ -38,12 +38,19 @@ impl Foreign {
         }
     }
 
-    /// How the client knows it.
-    pub(super) const fn scheme(self) -> &'static str {
+    /// What is wrong with it, and what to do, where the proxy is at `proxy`.
+    pub(super) fn advice(self, proxy: &str) -> String {
         match self {
-            Self::Tls => "https",
-            Self::Socks4 => "socks4",
-            Self::Socks5 => "socks5",
+            Self::Tls => format!(
+                "the client speaks TLS to the proxy, as to one of https://, and this one speaks HTTP; set its proxy to \
+                 {proxy}, for https sites too"
+            ),
+            Self::Socks4 | Self::Socks5 => {
+                let name = self.name().to_ascii_uppercase();
+                format!(
+                    "the client speaks {name} to the proxy, and this one speaks HTTP; set its proxy to {proxy}"
+                )
+            }
         }
     }
 

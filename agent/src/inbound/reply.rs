@@ -6,7 +6,7 @@ use super::auth::AccessError;
 use super::body::ReplyBody;
 use super::head::HeadError;
 use super::headers::{PROXY_NAME, PROXY_STATUS};
-use crate::tunnel::{OpenError, State};
+use crate::tunnel::OpenError;
 use bytes::Bytes;
 use fluidity_wire::{ReplyCode, plain};
 use http::header::{
@@ -104,6 +104,16 @@ impl Refusal {
             _ => {}
         }
         response
+    }
+
+    /// The sentence and what to do, for those who do not see the answer.
+    pub(super) fn on_one_line(&self, asked: &Asked) -> String {
+        let said = plain(&self.to_string(), MOST_SAID);
+        match self {
+            // The advice is a page.
+            Self::NotForProxies => said,
+            _ => format!("{said}. {}", self.verdict(asked).advice),
+        }
     }
 
     /// The name for metrics.
@@ -235,18 +245,11 @@ fn open(error: &OpenError, asked: &Asked) -> Verdict {
             "Waiting does not help: mend this first. The agent goes on trying, and takes changed files by itself; \
              `fluidity status` tells more.",
         ),
-        OpenError::NotConnected {
-            state: State::Dormant | State::Waking,
-            ..
-        } => Verdict::later(
-            "proxy_internal_error",
-            "5",
-            "Try again in a moment; `fluidity status` tells more.",
-        ),
+        // What to do depends on the cause, which the sentence names.
         OpenError::NotConnected { .. } => Verdict::later(
             "proxy_internal_error",
             "5",
-            "Check that the server runs and that UDP reaches it; `fluidity status` tells more.",
+            "The agent goes on trying: try again in a moment. `fluidity status` tells more.",
         ),
         OpenError::TooManySessions => Verdict::later(
             "connection_limit_reached",

@@ -1,6 +1,7 @@
 //! What refusals come down to.
 
 use super::*;
+use crate::tunnel::State;
 use http_body_util::BodyExt;
 
 fn refused_with(code: ReplyCode) -> Refusal {
