@@ -1,5 +1,6 @@
 //! What the agent shows on its admin listener.
 
+use crate::config::SCHEMA;
 use crate::lifecycle::{Accounts, Lifecycle};
 use crate::metrics::Metrics;
 use crate::tunnel::{Dialer, Phase, State};
@@ -47,7 +48,7 @@ impl Pages {
 
 impl AdminPages for Pages {
     fn health(&self) -> Health {
-        Health::Well(json!({ "status": "ok" }))
+        Health::Well(json!({ "status": "ok", "program": SCHEMA.program }))
     }
 
     fn ready(&self) -> Health {
@@ -86,7 +87,7 @@ impl AdminPages for Pages {
             json!({ "count": others.count, "agents": names, "same_name": others.same_name })
         });
         json!({
-            "program": "fluidity",
+            "program": SCHEMA.program,
             "state": state,
             "since_seconds": since.elapsed().as_secs(),
             "server": {

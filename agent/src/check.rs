@@ -1,6 +1,7 @@
 //! `fluidity config check`: everything that `run` needs from files, looked at without starting anything.
 
 use crate::config::Config;
+use crate::lifecycle::Accounts;
 use fluidity_daemon::output::{note, print};
 use fluidity_wire::tls::Identity;
 use std::time::SystemTime;
@@ -35,6 +36,14 @@ pub fn check(config: &Config, scope: Scope) -> anyhow::Result<()> {
         if !identity.is_of_its_ca() {
             note(&format!("warning: {OTHER_CA}"));
         }
+        if let Some(plane) = &config.control_plane
+            && let Some(trouble) = Accounts::trouble(plane.state_file.clone())
+        {
+            note(&format!("warning: {trouble}"));
+        }
+    }
+    if !config.listen.ip().is_loopback() && config.proxy_auth.is_none() {
+        note(&format!("warning: {OPEN}"));
     }
     print(match scope {
         Scope::Keys => "the keys are in order; the files that they name were not looked at\n",
@@ -48,6 +57,10 @@ fn described(identity: &Identity) -> String {
     let days = left.map_or(0, |left| left.as_secs() / (24 * 3600));
     format!("{}, good for {days} more days", identity.holder())
 }
+
+/// Anybody on the network may use the proxy.
+pub const OPEN: &str =
+    "the proxy can be reached by others and asks for no credentials; set proxy-auth, or listen on 127.0.0.1";
 
 /// The identity's CA is not the one that it trusts.
 pub const OTHER_CA: &str = "identity.certificate was not issued by the CA in identity.ca: peers that trust this CA alone \

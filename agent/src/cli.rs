@@ -177,6 +177,13 @@ impl Cli {
                 let suggested = ContextValue::Strings(vec![(*name).to_owned()]);
                 error.insert(ContextKind::SuggestedSubcommand, suggested);
             }
+            if is_stop(&error) {
+                error.remove(ContextKind::SuggestedSubcommand);
+                error.insert(
+                    ContextKind::Suggested,
+                    ContextValue::StyledStrs(vec![STOP.into()]),
+                );
+            }
             error
         })
     }
@@ -236,6 +243,15 @@ impl Cli {
     }
 }
 
+/// Whether a command was asked for that ends a daemon. None does: what comes near it stops the server under others.
+fn is_stop(error: &clap::Error) -> bool {
+    let name = error.get(ContextKind::InvalidSubcommand);
+    matches!(name, Some(ContextValue::String(name)) if matches!(name.as_str(), "stop" | "down" | "quit" | "shutdown"))
+}
+
+const STOP: &str = "a running agent stops by Ctrl-C or SIGTERM; 'fluidity kill' has the control plane stop the server, \
+                    whoever uses it";
+
 /// What other programs call what a command of this one does.
 const OTHER_NAMES: &[(&str, &str)] = &[
     ("start", "run"),
@@ -243,8 +259,6 @@ const OTHER_NAMES: &[(&str, &str)] = &[
     ("serve", "run"),
     ("connect", "run"),
     ("daemon", "run"),
-    ("stop", "kill"),
-    ("down", "kill"),
     ("info", "status"),
     ("check", "config check"),
     ("init", "pki init"),

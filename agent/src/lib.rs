@@ -75,7 +75,7 @@ pub async fn run(
         ports::write(path, &bound).with_context(|| format!("cannot write {}", path.display()))?;
     }
     if !proxy.ip().is_loopback() && config.proxy_auth.is_none() {
-        warn!(%proxy, "the proxy can be reached by others and asks for no credentials (proxy-auth)");
+        warn!(%proxy, "{}", check::OPEN);
     }
 
     let closing = CancellationToken::new();

@@ -1,5 +1,6 @@
 //! What the server shows on its admin listener.
 
+use crate::config::SCHEMA;
 use crate::connection::House;
 use crate::metrics::Now;
 use crate::roster::Connected;
@@ -31,7 +32,7 @@ impl Pages {
 
 impl AdminPages for Pages {
     fn health(&self) -> Health {
-        Health::Well(json!({ "status": "ok" }))
+        Health::Well(json!({ "status": "ok", "program": SCHEMA.program }))
     }
 
     fn ready(&self) -> Health {
@@ -65,7 +66,7 @@ impl AdminPages for Pages {
         let connections: Vec<_> = roster.connected().iter().map(connection).collect();
         let doubled: Vec<_> = self.house.doubled().iter().map(AgentId::to_string).collect();
         json!({
-            "program": "fluidity-server",
+            "program": SCHEMA.program,
             "state": self.state(),
             "since_seconds": started.elapsed().as_secs(),
             // As text: JSON readers round numbers beyond 2^53.

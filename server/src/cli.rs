@@ -9,6 +9,7 @@ use fluidity_daemon::admin::fetch;
 use fluidity_daemon::hardening::harden;
 use fluidity_daemon::output::{note, print};
 use fluidity_daemon::runtime::{self, block_on};
+use serde_json::Value;
 use std::env::var_os;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -131,6 +132,13 @@ impl Cli {
                 let suggested = ContextValue::Strings(vec![(*name).to_owned()]);
                 error.insert(ContextKind::SuggestedSubcommand, suggested);
             }
+            if is_stop(&error) {
+                error.remove(ContextKind::SuggestedSubcommand);
+                error.insert(
+                    ContextKind::Suggested,
+                    ContextValue::StyledStrs(vec![STOP.into()]),
+                );
+            }
             error
         })
     }
@@ -178,10 +186,27 @@ async fn healthcheck(admin: SocketAddr) -> anyhow::Result<()> {
             String::from_utf8_lossy(&page)
         );
     }
+    let program = serde_json::from_slice::<Value>(&page).ok();
+    let program = program.as_ref().and_then(|page| page.get("program")?.as_str());
+    // Older servers do not say it.
+    if program.is_some_and(|program| program != SCHEMA.program) {
+        bail!(
+            "{admin} is the admin address of an agent, not of a server: give --admin the server's; `fluidity status` asks an \
+             agent"
+        );
+    }
     Ok(())
 }
 
 const DEADLINE: Duration = Duration::from_secs(3);
+
+/// Whether a command was asked for that ends a daemon. None does.
+fn is_stop(error: &clap::Error) -> bool {
+    let name = error.get(ContextKind::InvalidSubcommand);
+    matches!(name, Some(ContextValue::String(name)) if matches!(name.as_str(), "stop" | "down" | "quit" | "shutdown"))
+}
+
+const STOP: &str = "a running server stops by Ctrl-C or SIGTERM, and lets its sessions end";
 
 /// What other programs call what a command of this one does.
 const OTHER_NAMES: &[(&str, &str)] = &[

@@ -2,9 +2,12 @@
 
 #![cfg(unix)]
 
-use fluidity_tests::{Daemon, Ending, Origin, Peer, Setup, Stack, TestAgent, TestPki, TestServer, until};
+use fluidity_tests::{
+    Cloud, Daemon, Ending, Origin, Peer, Setup, Stack, TestAgent, TestPki, TestServer, until,
+};
 use serde_json::json;
 use std::fs;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 /// Long enough for everything to start on a machine that is busy.
@@ -172,4 +175,52 @@ async fn an_agent_that_a_new_ca_does_not_vouch_for_is_shut_out_of_a_live_connect
     let (_, head) = Peer::try_tunnel(agent.proxy(), origin.addr()).await;
     assert_eq!(head.status(), 503, "{head:?}");
     origin.assert_never_dialled().await;
+}
+
+/// A plain request: status and body.
+async fn get(agent: &TestAgent, origin: SocketAddr) -> (u16, String) {
+    let mut client = Peer::dial(agent.proxy()).await.with_deadline(SOON);
+    client
+        .write(format!(
+            "GET http://{origin}/ HTTP/1.1\r\nHost: {origin}\r\nConnection: close\r\n\r\n"
+        ))
+        .await;
+    let (head, body) = client.read_response().await;
+    (head.status(), String::from_utf8_lossy(&body).into_owned())
+}
+
+#[tokio::test]
+async fn a_certificate_that_has_ended_wakes_no_server_until_it_is_renewed() {
+    let web = Origin::bind().await.hello("hello");
+    let cloud = Cloud::start(&[web.addr()]).await;
+    let end = cloud.pki.issue_for("laptop", LIFE);
+    let mut settings = cloud.agent_settings();
+    settings.set("start", "on-demand");
+    let agent = TestAgent::start(&settings).await;
+    until(Duration::from_secs(60), "the certificate has ended", || async {
+        if SystemTime::now() > end { Ok(()) } else { Err(()) }
+    })
+    .await;
+    let woken = || cloud.gateway.script().count("wake");
+    assert_eq!(woken(), 0, "on demand, and nobody asked");
+    for _ in 0..3 {
+        let (status, body) = get(&agent, web.addr()).await;
+        assert_eq!(status, 503, "{body}");
+        assert!(
+            body.contains("this agent's certificate has ended") && body.contains("fluidity pki renew"),
+            "{body}"
+        );
+        assert!(body.contains("Waiting does not help"), "{body}");
+    }
+    assert_eq!(
+        (woken(), cloud.aws.service().desired),
+        (0, 0),
+        "nothing costs money"
+    );
+
+    cloud.pki.issue_for("laptop", Duration::from_secs(3600));
+    agent.signal("HUP");
+    says(&agent, "new identity").await;
+    assert_eq!(get(&agent, web.addr()).await, (200, "hello".into()));
+    assert!(woken() > 0);
 }

@@ -37,6 +37,14 @@ fn a_file_with_a_mistake_is_told_its_place_and_how_it_is_written() {
         ),
         ("limits: { clients: -1 }\n", &["limits.clients", "a whole number"]),
         (
+            "limits: { clients: 99999999999999999999999 }\n",
+            &["1:20", "limits.clients", "a smaller number"],
+        ),
+        (
+            " server:\n   address: exit.example:443\nlisten: '1'\n",
+            &["3:1", "line 1", "by 1:", "without indentation"],
+        ),
+        (
             "prices: { hour: cheap }\n",
             &["prices.hour", "a number", "`cheap`"],
         ),
@@ -121,7 +129,16 @@ fn a_file_with_a_mistake_is_told_its_place_and_how_it_is_written() {
             words,
         );
         assert!(said.contains("agent.yaml"), "{said}");
-        for word in ["usize", "u32", "u16", "f64", "struct ", "invalid type"] {
+        for word in [
+            "usize",
+            "u32",
+            "u16",
+            "f64",
+            "u128",
+            "struct ",
+            "invalid type",
+            "not closed",
+        ] {
             assert!(!said.contains(word), "{said}");
         }
     }

@@ -5,6 +5,7 @@ use crate::tunnel::{Phase, State};
 use fluidity_wire::relay::RelayCounters;
 use std::env::var_os;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,9 +37,7 @@ impl Accounts {
     ) -> Self {
         let file = file.or_else(|| default_file(|name| var_os(name)));
         if file.is_none() {
-            warn!(
-                "the month's account is not kept: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME says where; set state-file"
-            );
+            warn!("{NO_PLACE}");
         }
         let ledger = Ledger::open(prices, file.clone());
         // Now, while somebody looks on, and not at the first change.
@@ -50,6 +49,30 @@ impl Accounts {
             phase,
             moved,
         }
+    }
+
+    /// What keeps the ledger from being written in `file`, or where it is otherwise, in words for people. Leaves nothing
+    /// behind.
+    pub fn trouble(file: Option<PathBuf>) -> Option<String> {
+        let Some(file) = file.or_else(|| default_file(|name| var_os(name))) else {
+            return Some(NO_PLACE.into());
+        };
+        // Directories on the way are made when they are needed.
+        let existing = file.ancestors().skip(1).find(|directory| directory.exists());
+        let existing = existing.filter(|directory| !directory.as_os_str().is_empty());
+        let trial = existing
+            .unwrap_or(Path::new("."))
+            .join(format!(".fluidity-{}.tmp", std::process::id()));
+        let tried = match file.is_dir() {
+            true => Err(io::ErrorKind::IsADirectory.into()),
+            false => File::create_new(&trial).and_then(|_| std::fs::remove_file(&trial)),
+        };
+        let error = tried.err()?;
+        Some(format!(
+            "state-file: {} ({}): {error}",
+            NOT_WRITTEN,
+            file.display()
+        ))
     }
 
     /// The month so far.
@@ -108,7 +131,7 @@ impl Accounts {
 
 fn refused(file: Option<&Path>, error: &io::Error) {
     let file = file.unwrap_or(Path::new("")).display();
-    warn!(%file, %error, "the month's account cannot be written; make its directory writable or set state-file");
+    warn!(%file, %error, "{NOT_WRITTEN}");
 }
 
 /// Where a service or a user's programs keep their state; nothing where no such place is known.
@@ -126,6 +149,9 @@ fn default_file(variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> 
     Some(directory.join("fluidity").join("agent.json"))
 }
 
+const NO_PLACE: &str = "the month's account is not kept: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME says where; set state-file";
+const NOT_WRITTEN: &str =
+    "the month's account cannot be written; make its directory writable or set state-file";
 const PERIOD: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -118,8 +118,10 @@ impl TryFrom<RawAddress> for Address {
 /// Why the control plane gave no answer. The texts say what to look at.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// No connection, or it broke.
-    #[error("the control plane cannot be reached: {0}")]
+    /// No connection, or it broke. Where, and why.
+    #[error(
+        "the control plane cannot be reached at {0}; check wake-endpoint and kill-endpoint, and this machine's network"
+    )]
     Unreachable(String),
     /// No answer.
     #[error("the control plane did not answer within {}", humantime::format_duration(*.0))]
@@ -327,7 +329,7 @@ impl ControlPlane {
             .client
             .request(request)
             .await
-            .map_err(|error| unreachable(&error))?;
+            .map_err(|error| unreachable(endpoint, &error))?;
         let status = response.status();
         span.set("http.response.status_code", || i64::from(status.as_u16()));
         let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await;
@@ -335,7 +337,7 @@ impl ControlPlane {
             body.map(|body| body.to_bytes())
                 .map_err(|error| match error.is::<LengthLimitError>() {
                     true => CallError::Garbled,
-                    false => CallError::Unreachable(error.to_string()),
+                    false => unreachable(endpoint, error.as_ref()),
                 })?;
         match status {
             status if status.is_success() => serde_json::from_slice(&body).map_err(|_| CallError::Garbled),
@@ -366,13 +368,16 @@ fn no_trust() -> rustls::ClientConfig {
 }
 
 /// The innermost reason, which is the one that says something.
-fn unreachable(error: &(dyn Error + 'static)) -> CallError {
+fn unreachable(endpoint: &Endpoint, error: &(dyn Error + 'static)) -> CallError {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;
     }
     // It may have what the certificate of somebody else says.
-    CallError::Unreachable(plain(&inner.to_string(), MOST_WORDS))
+    let reason = plain(&inner.to_string(), MOST_WORDS);
+    let authority = endpoint.uri().authority();
+    let place = authority.map_or("its address", |authority| authority.as_str());
+    CallError::Unreachable(format!("{place}: {reason}"))
 }
 
 /// A text of the control plane, or of whoever answers in its place.

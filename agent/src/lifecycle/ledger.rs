@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
+use tracing::warn;
 
 /// Prices, in some currency.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,9 +57,9 @@ pub struct Cost {
 }
 
 impl Ledger {
-    /// Goes on with what the file holds.
+    /// Goes on with what the file holds. Says where that is not understood: it is put aside, as it may be another file.
     pub fn open(prices: Prices, file: Option<PathBuf>) -> Self {
-        let page = file.as_deref().and_then(read).unwrap_or_default();
+        let page = file.as_deref().map(read).unwrap_or_default();
         Self { prices, file, page }
     }
 
@@ -123,9 +124,23 @@ impl Ledger {
     }
 }
 
-fn read(file: &Path) -> Option<Page> {
-    let bytes = std::fs::read(file).ok()?;
-    serde_json::from_slice(&bytes).ok()
+fn read(file: &Path) -> Page {
+    // What cannot be read cannot be written either, which is told.
+    let Ok(bytes) = std::fs::read(file) else {
+        return Page::default();
+    };
+    serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+        let mut aside = file.as_os_str().to_owned();
+        aside.push(".old");
+        // Where it cannot be moved, nothing can be written in its place either.
+        let kept = std::fs::rename(file, &aside).is_ok();
+        warn!(
+            file = %file.display(),
+            kept_as = kept.then(|| Path::new(&aside).display().to_string()),
+            "the month's account is not understood, and begins anew; is it the file that state-file should name?"
+        );
+        Page::default()
+    })
 }
 
 fn seconds(time: SystemTime) -> u64 {

@@ -4,7 +4,7 @@ use super::Role;
 use fluidity_wire::TargetError;
 use fluidity_wire::tls::{IdentityError, PeerIdentityError};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a `fluidity pki` command failed.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum PkiError {
         source: io::Error,
     },
     /// The file is there already.
-    #[error("{} exists already and was left as it is; --force replaces it", path.display())]
+    #[error("{} exists already and was left as it is; {}", path.display(), replacing(path))]
     Exists {
         /// Which.
         path: PathBuf,
@@ -145,4 +145,14 @@ pub enum PkiError {
     /// What was done could not be said.
     #[error("cannot write the result")]
     Output(#[source] io::Error),
+}
+
+/// What replacing a file of the CA's directory comes to.
+fn replacing(path: &Path) -> &'static str {
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some("ca.pem" | "ca.key") => {
+            "--force replaces it, and then every certificate that it issued has to be issued anew"
+        }
+        _ => "--force replaces it, and `fluidity pki renew` gives it more time",
+    }
 }
