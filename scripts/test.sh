@@ -71,7 +71,7 @@ main() {
     section "clippy" clippy
     section "licences, bans, sources" licences
     checked_licences=1
-    section "build" cargo build --locked --workspace --bins --examples
+    section "build" build
     section "sample configurations" sample_configs
     section "documented keys" ./scripts/check-structure.sh keys
     section "tests" tests
@@ -221,7 +221,15 @@ unit_tests() {
     fi
 }
 
+# Everything that the tests start.
+build() {
+    cargo build --locked --workspace --bins --examples
+    cargo build --release --locked --manifest-path tests/netsim/Cargo.toml --target-dir "$(target_dir)/bench"
+}
+
 tests() {
+    FLUIDITY_NETSIM=$(target_dir)/bench/release/netsim
+    export FLUIDITY_NETSIM
     export FLUIDITY_TEST_PYTHON=$cache/venv/bin/python
     cargo nextest run --locked --workspace --profile ci 2>&1 | tee "$nextest_log"
 }
@@ -280,7 +288,7 @@ benchmark_programs() {
         cargo fmt --manifest-path "tests/$program/Cargo.toml" --check
         cargo check --locked --manifest-path "tests/$program/Cargo.toml" --target-dir "$(target_dir)/bench"
     done
-    cargo test --locked --manifest-path tests/netsim/Cargo.toml --target-dir "$(target_dir)/bench"
+    cargo test --release --locked --manifest-path tests/netsim/Cargo.toml --target-dir "$(target_dir)/bench"
     python3 -B -c 'import ast, sys; [ast.parse(open(file).read(), file) for file in sys.argv[1:]]' tests/bench/*.py
 }
 

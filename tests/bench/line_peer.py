@@ -12,8 +12,10 @@ from workshop import ORIGIN_PORT
 class LinePeer(Peer):
     """A tunnel between the ends of a line, or plain TCP from one to the other."""
 
-    def __init__(self, entry, workshop):
+    def __init__(self, entry, workshop, path=None):
         super().__init__(entry, workshop, far=True)
+        if path:
+            self.near_namespace, self.far_namespace = path.near, path.far
         self.congestion, self.count = entry.get("congestion"), 0
 
     def target(self, host="127.0.0.1", port=ORIGIN_PORT):

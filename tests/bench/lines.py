@@ -104,10 +104,9 @@ class Matrix:
         """One peer on one line, once, on a path of its own. A peer that fails is a cell that says so, not the end of the run."""
         began, where = time.monotonic(), f"{line['name']}, round {number + 1}: {entry['name']}"
         self.results["others_cpu_percent"].append(machine.busy())
-        peer = LinePeer(entry, self.workshop)
         try:
             with Path(line, self.workshop, seed=number + 1) as path:
-                result = trials.run(peer, path, line, self.asked)
+                result = trials.run(LinePeer(entry, self.workshop, path), path, line, self.asked)
             runs.append(result)
             say(f"{where}: {lines_report.summary(result)} [{time.monotonic() - began:.0f} s]")
         except Exception as error:

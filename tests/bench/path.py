@@ -1,14 +1,17 @@
 """An emulated line between two network namespaces, an origin at its far end, and its control socket: tests/netsim."""
 import json
+import os
+import pathlib
 import socket
 import subprocess
 
 from processes import Process, wait_until
-from wan import FAR, FAR_ADDRESS, NEAR, NEAR_ADDRESS, inside, ip
+from wan import FAR_ADDRESS, NEAR_ADDRESS, inside, ip
 from workshop import ORIGIN_PORT
 
 TLS_PORT = 443
 # The origin's end of a plain TCP connection has the congestion control of its port.
+PREFIX = "fluidity-lines-"
 CONGESTION_PORTS = {"cubic": 18082, "bbr": 18083}
 
 
@@ -18,10 +21,12 @@ class Path:
     def __init__(self, line, workshop, seed):
         self.line, self.workshop, self.seed = line, workshop, seed
         self.processes, self.socket = [], None
+        # The agent's side, the server's.
+        self.near, self.far = f"{PREFIX}{os.getpid()}-a", f"{PREFIX}{os.getpid()}-b"
         self.control, self.own = workshop.work / "control", workshop.work / "control-answers"
 
     def __enter__(self):
-        self._remove()
+        remove_left()
         try:
             self._make()
         except BaseException:
@@ -36,29 +41,30 @@ class Path:
             self.socket.close()
         for left in (self.control, self.own):
             left.unlink(missing_ok=True)
-        self._remove()
+        remove(self.near, self.far)
 
     def _make(self):
-        for namespace in (NEAR, FAR):
+        for namespace in (self.near, self.far):
             ip("netns", "add", namespace)
             ip("-n", namespace, "link", "set", "lo", "up")
-        path = Process([self.workshop.netsim, "path", "--ns-a", NEAR, "--ns-b", FAR, "--control", self.control,
+        path = Process([self.workshop.netsim, "path", "--ns-a", self.near, "--ns-b", self.far, "--control", self.control,
                         "--set", self.line["set"], "--seed", self.seed], self.workshop.log("path"))
         self.processes.append(path)
         if not wait_until(lambda: self.control.exists() or not path.alive(), 10) or not path.alive():
             raise RuntimeError(f"the emulated line did not start: {path.last_words()}")
-        for namespace, own, other in ((NEAR, NEAR_ADDRESS, FAR_ADDRESS), (FAR, FAR_ADDRESS, NEAR_ADDRESS)):
+        for namespace, own, other in ((self.near, NEAR_ADDRESS, FAR_ADDRESS), (self.far, FAR_ADDRESS, NEAR_ADDRESS)):
             ip("-n", namespace, "addr", "add", own, "peer", other, "dev", "wan0")
             ip("-n", namespace, "link", "set", "wan0", "up", "mtu", "1500", "txqueuelen", "20000")
         # What a NAT on the line makes of the near side's address.
-        ip("-n", FAR, "route", "add", "10.98.0.0/16", "dev", "wan0")
-        inside(NEAR, "sysctl", "-q", "-w", "net.ipv4.tcp_no_metrics_save=1")
-        inside(FAR, "sysctl", "-q", "-w", "net.ipv4.tcp_no_metrics_save=1")
+        ip("-n", self.far, "route", "add", "10.98.0.0/16", "dev", "wan0")
+        for namespace in (self.near, self.far):
+            # Plain TCP would begin with what it learned in the trial before.
+            inside(namespace, "sysctl", "-q", "-w", "net.ipv4.tcp_no_metrics_save=1")
         places = [f"0.0.0.0:{ORIGIN_PORT}", f"0.0.0.0:{TLS_PORT}"]
         places += [f"0.0.0.0:{port}={name}" for name, port in CONGESTION_PORTS.items()]
         self.origin_log = self.workshop.log("origin")
         self.origin_log.unlink(missing_ok=True)
-        origin = Process([self.workshop.netsim, "origin", "--listen", ",".join(places)], self.origin_log, FAR)
+        origin = Process([self.workshop.netsim, "origin", "--listen", ",".join(places)], self.origin_log, self.far)
         self.processes.append(origin)
         if not wait_until(lambda: "ready" in self.origin_log.read_text() or not origin.alive(), 10) or not origin.alive():
             raise RuntimeError(f"the origin did not start: {origin.last_words()}")
@@ -84,7 +90,16 @@ class Path:
             said = [json.loads(line) for line in log if f'"{name}"' in line and line.endswith("}\n")]
         return [(point["t"], point["bytes"]) for point in said]
 
-    @staticmethod
-    def _remove():
-        for namespace in (NEAR, FAR):
-            subprocess.run(["ip", "netns", "del", namespace], stderr=subprocess.DEVNULL)
+
+def remove(*namespaces):
+    for namespace in namespaces:
+        subprocess.run(["ip", "netns", "del", namespace], stderr=subprocess.DEVNULL)
+
+
+def remove_left():
+    """Namespaces of runs that were killed, and of this one."""
+    place = pathlib.Path("/var/run/netns")
+    for found in place.glob(f"{PREFIX}*") if place.is_dir() else ():
+        process = found.name.removeprefix(PREFIX).split("-")[0]
+        if process == str(os.getpid()) or not pathlib.Path("/proc", process).exists():
+            remove(found.name)

@@ -14,6 +14,8 @@ mod dns;
 mod hostile;
 mod http;
 #[cfg(target_os = "linux")]
+mod line;
+#[cfg(target_os = "linux")]
 mod namespace;
 pub mod odd;
 mod origin;
@@ -38,6 +40,8 @@ pub use daemon::{Daemon, Exit, binary, raise_open_files};
 pub use dns::{Asked, Reply, TestDns};
 pub use hostile::{Hostile, Tamper, Untampered, open_message};
 pub use http::{BodyEnd, Head};
+#[cfg(target_os = "linux")]
+pub use line::{Client, Line};
 #[cfg(target_os = "linux")]
 pub use namespace::Namespace;
 pub use origin::{Origin, Served};

@@ -31,6 +31,11 @@ impl Namespace {
         Some(namespace)
     }
 
+    /// What `ip netns` knows it by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// `ip ARGS` in it.
     pub fn ip(&self, args: &[&str]) {
         let output = self.try_ip(args);
@@ -43,8 +48,8 @@ impl Namespace {
         command.output().expect("run ip")
     }
 
-    /// Runs a test in it: its sockets, and the processes that it starts.
-    pub fn run<F: Future<Output = ()>>(&self, test: impl FnOnce() -> F + Send) {
+    /// Runs a test, or a part of one, in it: its sockets, and the processes that it starts.
+    pub fn run<T: Send, F: Future<Output = T>>(&self, test: impl FnOnce() -> F + Send) -> T {
         let path = format!("/var/run/netns/{}", self.name);
         let run = || {
             let file = File::open(&path).expect("the namespace");
@@ -55,14 +60,15 @@ impl Namespace {
             .expect("enter the namespace");
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             let runtime = runtime.enable_all().build().expect("a runtime");
-            runtime.block_on(test());
+            runtime.block_on(test())
         };
         std::thread::scope(|scope| {
             let ended = std::thread::Builder::new().spawn_scoped(scope, run);
-            if let Err(panic) = ended.expect("a thread").join() {
-                std::panic::resume_unwind(panic);
+            match ended.expect("a thread").join() {
+                Ok(value) => value,
+                Err(panic) => std::panic::resume_unwind(panic),
             }
-        });
+        })
     }
 }
 
