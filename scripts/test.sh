@@ -290,6 +290,7 @@ benchmark_programs() {
     done
     cargo test --release --locked --manifest-path tests/netsim/Cargo.toml --target-dir "$(target_dir)/bench"
     python3 -B -c 'import ast, sys; [ast.parse(open(file).read(), file) for file in sys.argv[1:]]' tests/bench/*.py
+    python3 -B -m doctest tests/bench/series.py
 }
 
 quickstart() {

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 
+import lines_pictures
 import lines_report
 import machine
 import peers
@@ -43,6 +44,8 @@ def options():
     parser.add_argument("--extra", action="append", default=[], metavar="FILE", help="further peers, written as in tests/bench/peers.json")
     parser.add_argument("--build", action="append", default=[], metavar="NAME=DIR", help="another build of Fluidity as a peer: before=DIR")
     parser.add_argument("--out", type=pathlib.Path, help="where results go (the cache directory's bench/results)")
+    parser.add_argument("--pictures", type=pathlib.Path, help="where the SVGs go, docs/performance for example (as --out)")
+    parser.add_argument("--read", type=names, metavar="JSON,…", help="measure nothing: one page and its pictures of what earlier runs saved")
     parser.add_argument("--keep", action="store_true", help="keep the run's directory, with the logs of every process")
     asked = parser.parse_args()
     if unknown := set(asked.tests) - set(trials.NAMES):
@@ -56,6 +59,7 @@ def options():
     if asked.quick:
         asked.repeats, asked.duration, asked.share_duration = 1, 6.0, 15.0
     asked.out = asked.out or pathlib.Path(asked.programs) / "results"
+    asked.pictures = asked.pictures or asked.out
     return asked
 
 
@@ -123,8 +127,27 @@ class Matrix:
         self.stem.with_suffix(".md").write_text(lines_report.markdown(self.results))
 
 
+def together(paths):
+    """The results of several runs as those of one; each round counts."""
+    first, *others = [json.loads(pathlib.Path(path).read_text()) for path in paths]
+    for other in others:
+        first["peers"] = other["peers"] | first["peers"]
+        first["failed"] += other["failed"]
+        first["others_cpu_percent"] += other["others_cpu_percent"]
+        for name, line in other["lines"].items():
+            runs = first["lines"].setdefault(name, {**line, "runs": {}})["runs"]
+            for peer, some in line["runs"].items():
+                runs[peer] = runs.get(peer, []) + some
+    return first
+
+
 def main():
     asked = options()
+    if asked.read:
+        results = together(asked.read)
+        lines_pictures.draw(results, asked.pictures)
+        print(lines_report.markdown(results))
+        return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
     if reason := wan.impossible():
@@ -140,6 +163,7 @@ def main():
                 processes.stop_all()
     except KeyboardInterrupt:
         sys.exit(130)
+    lines_pictures.draw(matrix.results, asked.pictures)
     print(lines_report.markdown(matrix.results))
     print(f"Saved: {matrix.stem}.json and {matrix.stem}.md")
     sys.exit(1 if matrix.broken else 0)

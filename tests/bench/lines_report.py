@@ -77,7 +77,7 @@ def markdown(results):
     lines = [
         "# Tunnels on lines", "",
         f"Machine: {machine.line(results['machine'])}.", "",
-        f"{results['repeats']} rounds of {results['duration']:g} s a transfer, {results['share_duration']:g} s beside a rival; a small request "
+        f"{rounds(results)} of {results['duration']:g} s a transfer, {results['share_duration']:g} s beside a rival; a small request "
         f"each {results['interval_ms']:g} ms, unanswered after {results['timeout_s']:g} s. Peers take turns. A cell has medians. The last column "
         "is Fluidity beside the better of the other QUIC tunnels: above 1 is better, whatever is counted.", "",
         quiet(results), "",
@@ -90,6 +90,15 @@ def markdown(results):
     if results["failed"]:
         lines += ["", "## What failed, or is not there", "", *(f"- {one}" for one in results["failed"])]
     return "\n".join(lines) + "\n"
+
+
+def rounds(results):
+    """In words: how often each was measured."""
+    counts = {len(runs) for line in results["lines"].values() for runs in line["runs"].values()} or {0}
+    least, most = min(counts), max(counts)
+    if least != most:
+        return f"{least} to {most} rounds"
+    return "1 round" if most == 1 else f"{most} rounds"
 
 
 def table(title, figures, results):
