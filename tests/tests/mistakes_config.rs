@@ -251,3 +251,53 @@ fn values_are_taken_as_people_write_them() {
     ];
     fails("fluidity", &["run"], &env, words);
 }
+
+#[test]
+fn regression_a_key_that_is_pasted_where_a_file_is_named_is_told_and_shown_nowhere() {
+    let (pki, scratch) = (TestPki::new(), Scratch::new());
+    let key = fs::read_to_string(pki.file("laptop.key")).expect("read");
+    let secret = key.lines().nth(1).expect("the key's first line");
+    let block = key
+        .lines()
+        .map(|line| format!("    {line}\n"))
+        .collect::<String>();
+    let escaped = key.replace('\n', "\\n");
+    let rest = "  certificate: a.pem\n  ca: ca.pem\n";
+    for (program, text_) in [
+        ("fluidity", "server: { address: 'exit.example:443' }\n"),
+        ("fluidity-server", ""),
+    ] {
+        let files = [
+            format!("identity:\n{rest}  key: |\n{block}"),
+            format!("identity:\n{rest}  key: '{escaped}'\n"),
+        ];
+        for command in [&["config", "check"][..], &["config", "show"], &["run"]] {
+            for file in &files {
+                let file = scratch.write("pasted.yaml", &format!("{text_}{file}"));
+                let words = &[
+                    "pasted.yaml:",
+                    "identity.key: ",
+                    "names a file",
+                    "identity.key-pem",
+                ];
+                let said = fails(program, &[command, &["-c", text(&file)]].concat(), &[], words);
+                assert!(!said.contains(secret), "{said}");
+            }
+            let file = scratch.write("file.yaml", &format!("{text_}{IDENTITY}"));
+            let env = [("FLUIDITY_IDENTITY_KEY", key.as_ref())];
+            let words = &[
+                "$FLUIDITY_IDENTITY_KEY",
+                "identity.key: ",
+                "FLUIDITY_IDENTITY_KEY_PEM",
+            ];
+            let said = fails(program, &[command, &["-c", text(&file)]].concat(), &env, words);
+            assert!(!said.contains(secret), "{said}");
+        }
+    }
+    // Where no text belongs at all.
+    let env = [("FLUIDITY_LOG_LEVEL", key.as_ref())];
+    let file = scratch.write("file.yaml", IDENTITY);
+    let words = &["log.level: ", "it does not belong here"];
+    let said = fails("fluidity", &["config", "show", "-c", text(&file)], &env, words);
+    assert!(!said.contains(secret), "{said}");
+}

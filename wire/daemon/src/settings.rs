@@ -16,7 +16,7 @@ pub use error::SettingsError;
 pub use origin::{Origin, Origins};
 
 use crate::secret::Secret;
-use check::{check, check_records, defaults, insert, key_steps, lookup, unquoted};
+use check::{check, check_place, check_records, defaults, insert, key_steps, lookup, unquoted};
 use document::Document;
 use error::{hint, nearest};
 use serde::de::DeserializeOwned;
@@ -236,7 +236,9 @@ impl Layers {
                 let Some(value) = lookup(&set, key.path) else {
                     continue;
                 };
-                check::<T>(&defaults, *key, value).map_err(|bad| document.bad_value(&bad))?;
+                check_place(self.schema, *key, value)
+                    .and_then(|()| check::<T>(&defaults, *key, value))
+                    .map_err(|bad| document.bad_value(&bad))?;
                 origins.insert(*key, document.origin(&key_steps(key.path)), value);
                 insert(&mut tree, key.path, value.clone());
             }
@@ -259,6 +261,7 @@ impl Layers {
                 Form::Yaml => unquoted(value),
                 _ => value,
             };
+            check_place(self.schema, key, &value).map_err(|bad| error(bad.to_string()))?;
             check_records(key, &value).map_err(|bad| bad.at(origin.clone()))?;
             check::<T>(&defaults, key, &value).map_err(|bad| error(bad.to_string()))?;
             origins.insert(key, origin, &value);

@@ -4,7 +4,7 @@ use super::error::{SettingsError, nearest};
 use super::origin::Origin;
 use super::place::{self, Step};
 use super::wording::plain;
-use super::{Form, Key, Schema};
+use super::{Form, Key, Schema, variable};
 use serde::de::DeserializeOwned;
 use serde_yaml::{Mapping, Value};
 use std::fmt;
@@ -77,6 +77,39 @@ pub(super) fn check<T: DeserializeOwned>(
     };
     Err(BadValue { steps, message })
 }
+
+/// A key or certificate where no secret is expected: whoever pasted it there meant another key, and it is not shown.
+pub(super) fn check_place(schema: Schema, key: Key, value: &Value) -> Result<(), BadValue> {
+    if key.form == Form::Secret || !holds_pem(value) {
+        return Ok(());
+    }
+    let text = format!("{}-pem", key.path);
+    let advice = match schema.key(&text) {
+        Some(_) => format!(
+            "this key names a file; write the text to {text} ({})",
+            variable(&text)
+        ),
+        None => "it does not belong here".into(),
+    };
+    Err(BadValue {
+        steps: key_steps(key.path),
+        message: format!("the value is a PEM text (it is not shown: it may be secret): {advice}"),
+    })
+}
+
+fn holds_pem(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains(PEM),
+        Value::Sequence(values) => values.iter().any(holds_pem),
+        Value::Mapping(values) => values
+            .iter()
+            .any(|(key, value)| holds_pem(key) || holds_pem(value)),
+        _ => false,
+    }
+}
+
+/// How every PEM text begins.
+const PEM: &str = "-----BEGIN ";
 
 pub(super) fn check_records(key: Key, value: &Value) -> Result<(), UnknownField> {
     let (Form::Records(fields), Value::Sequence(records)) = (key.form, value) else {
