@@ -146,6 +146,24 @@ async fn silence_or_failure_of_one_family_keeps_nobody_from_the_other() {
 }
 
 #[tokio::test]
+async fn regression_a_name_that_one_family_denies_is_found_though_a_question_for_the_other_is_lost() {
+    let lost = Arc::new(AtomicBool::new(true));
+    let script = lost.clone();
+    let dns = TestDns::scripted(move |asked| match asked.v6 {
+        // Some name servers say of a name without IPv6 that it does not exist (RFC 4074 §4.2).
+        true => Reply::Code(3),
+        // Answered when it is asked again.
+        false if script.swap(false, Ordering::SeqCst) => Reply::Nothing,
+        false => Reply::Addresses(vec![V4]),
+    })
+    .await;
+    let origin = hello().await;
+    let stack = stack(&[dns.addr()], &origin).await;
+    let got = get(&stack, "four.names.test", origin.addr().port()).await;
+    assert_eq!(got, (200, "hello".to_owned()));
+}
+
+#[tokio::test]
 async fn an_address_that_comes_late_is_dialled_when_the_others_fail() {
     let origin = Origin::bind_on(V6).await.hello("six");
     let late = Arc::new(AtomicBool::new(true));

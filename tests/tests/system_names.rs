@@ -140,17 +140,25 @@ async fn short_names_and_options_are_as_the_system_has_them() {
     let dns = TestDns::scripted_at(server(), |asked| match asked.name.as_str() {
         // It does not understand EDNS.
         _ if asked.edns => Reply::Code(1),
-        "db.lan.test" | "a.b.lan.test" | "x.y.z" | "secret.lan.test" => Reply::Addresses(vec![V4]),
+        "db.lan.test"
+        | "a.b.lan.test"
+        | "x.y.z"
+        | "web.prod.eu.lan.test"
+        | "secret.lan.test"
+        | "secret.prod.eu.lan.test" => Reply::Addresses(vec![V4]),
         _ => Reply::Code(3),
     })
     .await;
     let origin = Origin::bind().await.hello("hello");
     let port = origin.addr().port();
     let stack = setup(origin.addr())
-        .server("policy.deny", json!([{ "host": "secret.lan.test" }]))
+        .server(
+            "policy.deny",
+            json!([{ "host": "secret.lan.test" }, { "host": "secret.prod.eu.lan.test" }]),
+        )
         .start()
         .await;
-    for host in ["db", "a.b", "x.y.z"] {
+    for host in ["db", "a.b", "x.y.z", "web.prod.eu"] {
         assert_eq!(get(&stack, host, port).await.0, 200, "{host}");
     }
     let asked: Vec<_> = dns.asked().into_iter().filter(|asked| !asked.v6).collect();
@@ -166,7 +174,10 @@ async fn short_names_and_options_are_as_the_system_has_them() {
             "db.lan.test",
             "a.b.corp.test",
             "a.b.lan.test",
-            "x.y.z"
+            "x.y.z",
+            "web.prod.eu",
+            "web.prod.eu.corp.test",
+            "web.prod.eu.lan.test"
         ]
     );
     assert!(
@@ -174,11 +185,13 @@ async fn short_names_and_options_are_as_the_system_has_them() {
         "it is remembered: {asked:?}"
     );
     let before = origin.connections();
-    let (status, body) = get(&stack, "secret", port).await;
-    assert_eq!(
-        status, 403,
-        "what denies the name that was found denies it: {body}"
-    );
+    for host in ["secret", "secret.prod.eu"] {
+        let (status, body) = get(&stack, host, port).await;
+        assert_eq!(
+            status, 403,
+            "{host}: what denies the name that was found denies it: {body}"
+        );
+    }
     assert_eq!(origin.connections(), before);
 
     scratch.write("resolv", "nameserver 127.0.0.53\noptions no-aaaa use-vc\n");

@@ -147,5 +147,5 @@ fn both(one: Outcome, other: Outcome) -> Result<Lookup, ResolveError> {
 
 /// RFC 8305 §3.
 const RESOLUTION_DELAY: Duration = Duration::from_millis(50);
-/// After a name was said not to exist.
-const DENIAL_DELAY: Duration = Duration::from_millis(500);
+/// After a name was said not to exist: long enough for a question that was lost to be asked again.
+const DENIAL_DELAY: Duration = Duration::from_secs(3);

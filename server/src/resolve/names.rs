@@ -105,12 +105,21 @@ impl Names {
 
     /// The addresses of this machine under a name of its own: as the hosts file has them, and no others.
     pub(super) fn loopback(&self, name: &str) -> Vec<IpAddr> {
-        let listed = self.hosts().get(name).unwrap_or_default().iter();
-        let listed: Vec<_> = listed.filter(|address| address.is_loopback()).copied().collect();
-        if listed.is_empty() {
-            return vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+        let listed = |name| {
+            let addresses = self.hosts().get(name).unwrap_or_default().iter();
+            addresses
+                .filter(|address| address.is_loopback())
+                .copied()
+                .collect()
+        };
+        // A machine without IPv6 says so at `localhost`, and lists nothing below it.
+        for name in [name, "localhost"] {
+            let listed: Vec<_> = listed(name);
+            if !listed.is_empty() {
+                return listed;
+            }
         }
-        listed
+        vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]
     }
 
     /// Asks for a name, where nobody does and nothing is known.

@@ -109,12 +109,10 @@ impl SystemOptions {
     /// The names that a name stands for, each absolute, in the order in which they are looked for.
     pub(super) fn candidates(&self, name: &str) -> Vec<String> {
         let dots = name.bytes().filter(|byte| *byte == b'.').count();
-        let mut names = Vec::new();
-        if dots < self.ndots {
-            names.extend(self.search.iter().map(|domain| format!("{name}.{domain}")));
-        }
-        names.retain(|name| name.len() <= LONGEST_NAME);
-        names.push(name.to_owned());
+        let inside = self.search.iter().map(|domain| format!("{name}.{domain}"));
+        let mut names: Vec<_> = inside.filter(|name| name.len() <= LONGEST_NAME).collect();
+        let own = if dots < self.ndots { names.len() } else { 0 };
+        names.insert(own, name.to_owned());
         names
     }
 }
@@ -199,14 +197,17 @@ mod tests {
     }
 
     #[test]
-    fn short_names_are_looked_for_in_the_domains_first_and_others_nowhere_else() {
+    fn short_names_are_looked_for_in_the_domains_first_and_others_there_last() {
         let options = SystemOptions::parse("search corp.example lan\noptions ndots:2");
         assert_eq!(options.candidates("db"), ["db.corp.example", "db.lan", "db"]);
         assert_eq!(
             options.candidates("db.eu"),
             ["db.eu.corp.example", "db.eu.lan", "db.eu"]
         );
-        assert_eq!(options.candidates("a.b.c"), ["a.b.c"]);
+        assert_eq!(
+            options.candidates("a.b.c"),
+            ["a.b.c", "a.b.c.corp.example", "a.b.c.lan"]
+        );
         let long = "a".repeat(60) + &".b".repeat(95);
         let all = SystemOptions { ndots: 99, ..options };
         assert_eq!(all.candidates(&long), [long], "longer than a name can be");
