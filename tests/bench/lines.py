@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 
+import lines_aims
 import lines_pictures
 import lines_report
 import machine
@@ -124,7 +125,12 @@ class Matrix:
         """After every peer, so that a run that is cut leaves what it has."""
         self.asked.out.mkdir(parents=True, exist_ok=True)
         self.stem.with_suffix(".json").write_text(json.dumps(self.results, indent=1) + "\n")
-        self.stem.with_suffix(".md").write_text(lines_report.markdown(self.results))
+        self.stem.with_suffix(".md").write_text(page(self.results))
+
+
+def page(results):
+    """Figures, and what is missing of them."""
+    return lines_report.markdown(results) + "\n".join([*lines_aims.markdown(results), ""])
 
 
 def together(paths):
@@ -146,7 +152,7 @@ def main():
     if asked.read:
         results = together(asked.read)
         lines_pictures.draw(results, asked.pictures)
-        print(lines_report.markdown(results))
+        print(page(results))
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGHUP, lambda *_: sys.exit(129))
@@ -164,7 +170,7 @@ def main():
     except KeyboardInterrupt:
         sys.exit(130)
     lines_pictures.draw(matrix.results, asked.pictures)
-    print(lines_report.markdown(matrix.results))
+    print(page(matrix.results))
     print(f"Saved: {matrix.stem}.json and {matrix.stem}.md")
     sys.exit(1 if matrix.broken else 0)
 

@@ -1,13 +1,13 @@
 """The results on lines as pictures: goodput beside the best, and small requests beside bulk."""
 import dots
-from lines_report import Figure, rounds
+from lines_report import Figure, Wait, rounds
 
-GOODPUT = {"down": Figure("", "down", "MBps", more_is_better=True), "up": Figure("", "up", "MBps", more_is_better=True)}
+GOODPUT = {"down": Figure("down", "MBps", more_is_better=True), "up": Figure("up", "MBps", more_is_better=True)}
 SMALL = {
-    "new tunnels beside a download": Figure("", "down", "small", "new", "p95"),
-    "an open tunnel beside a download": Figure("", "down", "small", "open", "p95"),
-    "new tunnels beside an upload": Figure("", "up", "small", "new", "p95"),
-    "an open tunnel beside an upload": Figure("", "up", "small", "open", "p95"),
+    "new tunnels beside a download": Wait("down", "small", "new", "p95"),
+    "an open tunnel beside a download": Wait("down", "small", "open", "p95"),
+    "new tunnels beside an upload": Wait("up", "small", "new", "p95"),
+    "an open tunnel beside an upload": Wait("up", "small", "open", "p95"),
 }
 
 

@@ -8,8 +8,8 @@ from report import quiet
 class Figure:
     """One number of a run, and how it is written."""
 
-    def __init__(self, title, *keys, digits=0, more_is_better=False):
-        self.title, self.keys, self.digits, self.more_is_better = title, keys, digits, more_is_better
+    def __init__(self, *keys, digits=0, more_is_better=False):
+        self.keys, self.digits, self.more_is_better = keys, digits, more_is_better
 
     def of(self, run):
         """The figure of one run; a word where there is none, nothing where it was not measured."""
@@ -41,33 +41,41 @@ class Figure:
         return "-" if value is None else value if isinstance(value, str) else f"{value:.{self.digits}f}"
 
 
-def small(title, *keys):
-    return [Figure(f"{title}, {share}", *keys, share) for share in ("p50", "p95", "worst")]
+class Wait(Figure):
+    """A request's wait for its answer, in ms; at its limit there was none."""
+
+    def of(self, run):
+        found = super().of(run)
+        return "unanswered" if isinstance(found, float) and found >= run.get("timeout_s", 20) * 1000 else found
+
+
+def small(*keys):
+    return [Wait(*keys, share) for share in ("p50", "p95", "worst")]
 
 
 TABLES = [
-    ("Goodput down, MB/s", [Figure("", "down", "MBps", digits=3, more_is_better=True)]),
-    ("Goodput up, MB/s", [Figure("", "up", "MBps", digits=3, more_is_better=True)]),
-    ("Small requests on an idle line, new tunnels, ms: p50 / p95 / worst", small("", "idle", "new")),
-    ("Small requests on an idle line, an open tunnel, ms: p50 / p95 / worst", small("", "idle", "open")),
-    ("Small requests beside a download, new tunnels, ms: p50 / p95 / worst", small("", "down", "small", "new")),
-    ("Small requests beside a download, an open tunnel, ms: p50 / p95 / worst", small("", "down", "small", "open")),
-    ("Small requests beside an upload, new tunnels, ms: p50 / p95 / worst", small("", "up", "small", "new")),
-    ("Small requests beside an upload, an open tunnel, ms: p50 / p95 / worst", small("", "up", "small", "open")),
+    ("Goodput down, MB/s", [Figure("down", "MBps", digits=3, more_is_better=True)]),
+    ("Goodput up, MB/s", [Figure("up", "MBps", digits=3, more_is_better=True)]),
+    ("Small requests on an idle line, new tunnels, ms: p50 / p95 / worst", small("idle", "new")),
+    ("Small requests on an idle line, an open tunnel, ms: p50 / p95 / worst", small("idle", "open")),
+    ("Small requests beside a download, new tunnels, ms: p50 / p95 / worst", small("down", "small", "new")),
+    ("Small requests beside a download, an open tunnel, ms: p50 / p95 / worst", small("down", "small", "open")),
+    ("Small requests beside an upload, new tunnels, ms: p50 / p95 / worst", small("up", "small", "new")),
+    ("Small requests beside an upload, an open tunnel, ms: p50 / p95 / worst", small("up", "small", "open")),
     ("Queue on the line beside a download: mean ms / packets dropped in the first 3 s",
-     [Figure("", "down", "queue_ms"), Figure("", "down", "lost_at_start")]),
+     [Figure("down", "queue_ms"), Figure("down", "lost_at_start")]),
     ("Queue on the line beside an upload: mean ms / MB that the client believed sent",
-     [Figure("", "up", "queue_ms"), Figure("", "up", "ahead_mb", digits=2)]),
+     [Figure("up", "queue_ms"), Figure("up", "ahead_mb", digits=2)]),
     ("Share beside one TCP cubic download, %: whole time / second half / mean queue, ms",
-     [Figure("", "share-cubic", "share_percent", more_is_better=True), Figure("", "share-cubic", "late_share_percent"), Figure("", "share-cubic", "queue_ms")]),
+     [Figure("share-cubic", "share_percent", more_is_better=True), Figure("share-cubic", "late_share_percent"), Figure("share-cubic", "queue_ms")]),
     ("Share beside one TCP bbr download, %: whole time / second half / mean queue, ms",
-     [Figure("", "share-bbr", "share_percent", more_is_better=True), Figure("", "share-bbr", "late_share_percent"), Figure("", "share-bbr", "queue_ms")]),
+     [Figure("share-bbr", "share_percent", more_is_better=True), Figure("share-bbr", "late_share_percent"), Figure("share-bbr", "queue_ms")]),
     ("Share beside a second download of its own, %: whole time / mean queue, ms",
-     [Figure("", "share-self", "share_percent", more_is_better=True), Figure("", "share-self", "queue_ms")]),
-    ("The MTU falls, both directions busy: seconds until both carry 80 % of the line", [Figure("", "mtu", "back_s", digits=1)]),
+     [Figure("share-self", "share_percent", more_is_better=True), Figure("share-self", "queue_ms")]),
+    ("The MTU falls, both directions busy: seconds until both carry 80 % of the line", [Figure("mtu", "back_s", digits=1)]),
     ("The link is away for 20 s: seconds until the first answer / of the first new request", [
-        Figure("", "away", "first_answer_s", digits=2), Figure("", "away", "first_new_request_s", digits=2)]),
-    ("A page of 71 objects, ms: hosts new / known", [Figure("", "page", "new_ms"), Figure("", "page", "known_ms")]),
+        Figure("away", "first_answer_s", digits=2), Figure("away", "first_new_request_s", digits=2)]),
+    ("A page of 71 objects, ms: hosts new / known", [Figure("page", "new_ms"), Figure("page", "known_ms")]),
 ]
 
 

@@ -13,7 +13,7 @@ AWAY = 20.0
 def run(peer, path, line, asked):
     """Every trial that was asked for and that the line has, from the peer's start to its end."""
     wanted = [name for name in line.get("tests", BULK) if name in asked.tests]
-    results = {}
+    results = {"timeout_s": asked.timeout}
     peer.start()
     try:
         results["idle"] = idle(peer, line, asked)
