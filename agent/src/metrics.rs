@@ -7,7 +7,8 @@ use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -105,10 +106,16 @@ impl Default for Metrics {
             "How often the tunnel was connected again",
             metrics.reconnects.clone(),
         );
-        registry.register(
-            "identity_expires",
+        registry.register_with_unit(
+            "identity_expires_timestamp",
             "When the certificate ends, in Unix time",
+            Unit::Seconds,
             metrics.identity.clone(),
+        );
+        registry.register(
+            "build",
+            "The program",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))].to_vec()),
         );
         Self { registry, ..metrics }
     }
@@ -231,6 +238,12 @@ mod tests {
             "fluidity_agent_bytes_total{direction=\"down\"} 5",
             "fluidity_agent_connected 1",
             "fluidity_agent_reconnects_total 2",
+            "# UNIT fluidity_agent_identity_expires_timestamp_seconds seconds",
+            concat!(
+                "fluidity_agent_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
             "# EOF",
         ] {
             assert!(page.lines().any(|found| found == line), "no {line:?} in\n{page}");

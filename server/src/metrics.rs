@@ -7,7 +7,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -136,7 +137,7 @@ impl Metrics {
             doubled,
         );
         let dialled = self.dialled.clone();
-        all.register("dial_seconds", "How long reaching a target took", dialled);
+        all.register_with_unit("dial", "How long reaching a target took", Unit::Seconds, dialled);
         let published = self.published.clone();
         all.register(
             "activity_publications",
@@ -150,11 +151,14 @@ impl Metrics {
             failing,
         );
         let identity = self.identity.clone();
-        all.register(
-            "identity_expires",
+        all.register_with_unit(
+            "identity_expires_timestamp",
             "When the certificate ends, in Unix time",
+            Unit::Seconds,
             identity,
         );
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        all.register("build", "The program", Info::new(version.to_vec()));
         let draining = self.draining.clone();
         all.register("draining", "1 while the server stops", draining);
         all
@@ -277,7 +281,14 @@ mod tests {
             "fluidity_server_sessions_refused_total{reason=\"denied-address\"} 1",
             "fluidity_server_connections_rejected_total{reason=\"handshake\"} 1",
             "fluidity_server_bytes_total{direction=\"up\"} 7",
+            "# UNIT fluidity_server_dial_seconds seconds",
             "fluidity_server_dial_seconds_count 1",
+            "# UNIT fluidity_server_identity_expires_timestamp_seconds seconds",
+            concat!(
+                "fluidity_server_build_info{version=\"",
+                env!("CARGO_PKG_VERSION"),
+                "\"} 1"
+            ),
             "# EOF",
         ] {
             assert!(page.lines().any(|found| found == line), "no {line:?} in\n{page}");
