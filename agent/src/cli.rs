@@ -5,7 +5,7 @@ use crate::config::{Config, Flags, Order, SCHEMA, Settings};
 use crate::lifecycle::command;
 use crate::pki::{self, PkiCommand};
 use crate::status::Status;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use fluidity_daemon::hardening::harden;
 use fluidity_daemon::output::{note, print};
@@ -168,7 +168,17 @@ impl Cli {
     /// # Errors
     /// What clap has to say, help and version included.
     pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let line: Vec<OsString> = line.into_iter().collect();
+        let begins_with_an_option = line
+            .get(1)
+            .is_some_and(|first| first.as_encoded_bytes().starts_with(b"-"));
         Self::try_parse_from(line).map_err(|mut error| {
+            if begins_with_an_option && error.kind() == ErrorKind::UnknownArgument {
+                error.insert(
+                    ContextKind::Suggested,
+                    ContextValue::StyledStrs(vec![COMMAND.into()]),
+                );
+            }
             let other = match error.get(ContextKind::InvalidSubcommand) {
                 Some(ContextValue::String(name)) => OTHER_NAMES.iter().find(|(other, _)| other == name),
                 _ => None,
@@ -249,6 +259,7 @@ fn is_stop(error: &clap::Error) -> bool {
     matches!(name, Some(ContextValue::String(name)) if matches!(name.as_str(), "stop" | "down" | "quit" | "shutdown"))
 }
 
+const COMMAND: &str = "the command comes first, such as 'run', and its options behind it";
 const STOP: &str = "a running agent stops by Ctrl-C or SIGTERM; 'fluidity kill' has the control plane stop the server, \
                     whoever uses it";
 

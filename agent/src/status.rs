@@ -17,7 +17,7 @@ impl Status {
     pub async fn fetch(admin: SocketAddr) -> anyhow::Result<Self> {
         let (code, page) = fetch(admin, "/api/status", DEADLINE)
             .await
-            .context("no agent can be asked; does `fluidity run` run, and with this admin address?")?;
+            .context("no agent can be asked; check that `fluidity run` runs, and with this admin address")?;
         if code != 200 {
             bail!("{admin} answers {code}; is it the agent's admin address?");
         }

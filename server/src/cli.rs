@@ -3,7 +3,7 @@
 use crate::check::{Scope, check};
 use crate::config::{Config, Flags, SCHEMA, Settings};
 use anyhow::{Context, bail};
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use fluidity_daemon::admin::fetch;
 use fluidity_daemon::hardening::harden;
@@ -123,7 +123,17 @@ impl Cli {
     /// # Errors
     /// What clap has to say, help and version included.
     pub fn read(line: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let line: Vec<OsString> = line.into_iter().collect();
+        let begins_with_an_option = line
+            .get(1)
+            .is_some_and(|first| first.as_encoded_bytes().starts_with(b"-"));
         Self::try_parse_from(line).map_err(|mut error| {
+            if begins_with_an_option && error.kind() == ErrorKind::UnknownArgument {
+                error.insert(
+                    ContextKind::Suggested,
+                    ContextValue::StyledStrs(vec![COMMAND.into()]),
+                );
+            }
             let other = match error.get(ContextKind::InvalidSubcommand) {
                 Some(ContextValue::String(name)) => OTHER_NAMES.iter().find(|(other, _)| other == name),
                 _ => None,
@@ -206,6 +216,7 @@ fn is_stop(error: &clap::Error) -> bool {
     matches!(name, Some(ContextValue::String(name)) if matches!(name.as_str(), "stop" | "down" | "quit" | "shutdown"))
 }
 
+const COMMAND: &str = "the command comes first, such as 'run', and its options behind it";
 const STOP: &str = "a running server stops by Ctrl-C or SIGTERM, and lets its sessions end";
 
 /// What other programs call what a command of this one does.

@@ -52,7 +52,13 @@ fn files_of_an_identity_that_do_not_fit_are_told_at_the_start() {
     refused(
         "fluidity",
         &swapped,
-        &["agent-laptop.key", "no certificate", "private key", "swapped"],
+        &[
+            "agent-laptop.key",
+            "no certificate",
+            "private key",
+            "swapped",
+            "The .pem is the certificate",
+        ],
     );
     fs::copy(pki.file("laptop.pem"), scratch.path().join("copied.key")).expect("copy");
     let copied = text(&scratch.path().join("copied.key")).to_owned();

@@ -36,8 +36,17 @@ fn without_a_command_or_with_one_that_ends_a_daemon_a_person_is_told_what_there_
     for (args, words) in [
         (&["run", "--lisen", "1"][..], &["'--listen'", "Usage: "][..]),
         (&["run", "-c"], &["--config <PATH>", "a value is required"]),
+        (
+            &["--listen", "8080"],
+            &["'--listen'", "the command comes first", "'run'"],
+        ),
+        (
+            &["-c", "agent.yaml"],
+            &["'-c'", "the command comes first", "'run'"],
+        ),
     ] {
         fails("fluidity", args, &[], words);
+        fails("fluidity-server", args, &[], words);
     }
 }
 

@@ -41,8 +41,8 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Nothing => ": it is empty; use the file that fluidity pki made",
-            Self::Certificate => " but a certificate: are certificate and key swapped?",
-            Self::Key => " but a private key: are certificate and key swapped?",
+            Self::Certificate => " but a certificate: are certificate and key swapped? The .pem is the certificate, the .key the key",
+            Self::Key => " but a private key: are certificate and key swapped? The .pem is the certificate, the .key the key",
             Self::EncryptedKey => {
                 " but one that needs a passphrase, and nobody is there to type it; decrypt it with: openssl pkey -in FILE"
             }
