@@ -2,6 +2,7 @@
 import time
 
 import series
+from processes import wait_until
 
 BULK = ("down", "up", "small-down", "small-up")
 NAMES = (*BULK, "share-cubic", "share-bbr", "share-self", "mtu", "away", "page")
@@ -51,35 +52,44 @@ def finish(client, duration, asked):
 
 
 def bulk(peer, path, line, asked, way, requests):
-    """One transfer, and beside it small requests on new tunnels and on one that is open before."""
+    """One transfer, and beside it small requests on new tunnels and on one that was open before."""
     length, direction = length_of(line, asked), "ba" if way == "down" else "ab"
-    interval, beside = line.get("interval", asked.interval), {}
-    path.stats()
-    began, name = time.time(), f"{peer.name}-{time.time():.3f}"
-    transfer = transfer_of(peer, way, name, length)
+    most = {"interval": line.get("interval", asked.interval), "duration": max(1.0, length - STARTUP - 0.5), "timeout": asked.timeout}
+    beside, transfer = {}, None
     try:
+        if requests:
+            beside["open"] = peer.client("small", tunnel="open", after=STARTUP, **most)
+            wait_until(lambda: any("open" in one for one in beside["open"].said()), asked.timeout)
+        path.stats()
+        began, name = time.time(), f"{peer.name}-{time.time():.3f}"
+        transfer = transfer_of(peer, way, name, length)
         time.sleep(STARTUP)
         first = path.stats()[direction]
         if requests:
-            most = {"interval": interval, "duration": max(1.0, length - STARTUP - 0.5), "timeout": asked.timeout}
-            beside = {tunnel: peer.client("small", tunnel=tunnel, **most) for tunnel in ("new", "open")}
+            beside["new"] = peer.client("small", tunnel="new", **most)
         time.sleep(max(0.0, began + length - time.time()))
         later = path.stats()[direction]
         # An upload's client waits until the origin has everything: that shows how far "sent" was ahead.
         transfer.wait(asked.timeout)
-        told = {tunnel: finish(client, 0, asked) for tunnel, client in beside.items()}
+        told = {tunnel: finish(client, 0, asked) for tunnel, client in sorted(beside.items())}
         points = path.uploaded(name) if way == "up" else transfer.points()
         result = carried(points, began, length, transfer.end())
         if way == "up":
-            result["ahead_mb"] = round((series.at(transfer.points(), began + length) - series.at(points, began + length)) / 1e6, 3)
-            ended = next((one["t"] for one in transfer.said() if one.get("end") == "answered"), None)
-            result["drained_s"] = round(ended - began - length, 1) if ended else None
+            result |= ahead(transfer, points, began + length)
         result |= {"lost_at_start": dropped(first), "lost": dropped(later), "queue_ms": later["queue_ms"],
                    "queue_most_ms": later["queue_most_ms"]}
         return result | ({"small": told} if told else {})
     finally:
         for client in (transfer, *beside.values()):
-            client.stop(1)
+            if client:
+                client.stop(1)
+
+
+def ahead(transfer, points, end):
+    """How much an upload's client believed sent and had not arrived at its end, and how long that took."""
+    answered = next((one["t"] for one in transfer.said() if one.get("end") == "answered"), None)
+    return {"ahead_mb": round((series.at(transfer.points(), end) - series.at(points, end)) / 1e6, 3),
+            "drained_s": round(answered - end, 1) if answered else None}
 
 
 def length_of(line, asked):

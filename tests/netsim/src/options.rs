@@ -13,7 +13,7 @@ pub const USAGE: &str = "usage:
   netsim origin  --listen ADDRESS[=CONGESTION],…
   netsim down    ROUTE [--duration S] [--size BYTES]
   netsim up      ROUTE [--duration S] [--size BYTES] [--patience S] [--name NAME]
-  netsim small   ROUTE [--interval MS] [--duration S] [--timeout S] [--tunnel new|open]
+  netsim small   ROUTE [--interval MS] [--duration S] [--timeout S] [--tunnel new|open] [--after S]
   netsim page    ROUTE [--timeout S] [--distinct 0|1]
 ROUTE is --target H:P [--proxy direct|http://H:P] [--congestion NAME]. WORDS are `ab.loss=3 rate=20 nat=1 stats`.";
 

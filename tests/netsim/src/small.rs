@@ -18,6 +18,8 @@ struct Pace {
     duration: Duration,
     /// For an answer.
     timeout: Duration,
+    /// Between the opening of the one tunnel and its first request.
+    after: Duration,
 }
 
 /// When a request was sent: by the clock of all processes, and by the one that does not jump.
@@ -33,6 +35,7 @@ pub fn run(options: &Options) -> io::Result<()> {
         interval: options.seconds("interval", 250.0)? / 1000,
         duration: options.seconds("duration", 10.0)?,
         timeout: options.seconds("timeout", 30.0)?,
+        after: options.seconds("after", 0.0)?,
     };
     match options.text("tunnel", "new") {
         "new" => pace.on_new_tunnels(),
@@ -79,6 +82,8 @@ impl Pace {
         // The first one is not counted: it may still wait for the target.
         connection.get_mut().write_all(&request(&self.route))?;
         response::finish(&mut connection)?;
+        println!("{{\"open\":true}}");
+        thread::sleep(self.after);
         let mut out = connection.get_ref().try_clone()?;
         let (sent, under_way) = channel();
         thread::scope(|scope| {
