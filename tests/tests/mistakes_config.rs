@@ -294,10 +294,50 @@ fn regression_a_key_that_is_pasted_where_a_file_is_named_is_told_and_shown_nowhe
             assert!(!said.contains(secret), "{said}");
         }
     }
-    // Where no text belongs at all.
-    let env = [("FLUIDITY_LOG_LEVEL", key.as_ref())];
-    let file = scratch.write("file.yaml", IDENTITY);
-    let words = &["log.level: ", "it does not belong here"];
-    let said = fails("fluidity", &["config", "show", "-c", text(&file)], &env, words);
-    assert!(!said.contains(secret), "{said}");
+    // Where no text belongs at all, and what is left of it without its lines.
+    let bare = key
+        .lines()
+        .filter(|line| !line.starts_with('-'))
+        .collect::<String>();
+    let file = scratch.write(
+        "file.yaml",
+        &format!("server: {{ address: 'exit.example:443' }}\n{IDENTITY}"),
+    );
+    for (variable, value, words) in [
+        (
+            "FLUIDITY_LOG_LEVEL",
+            &key,
+            &["log.level: ", "it does not belong here"][..],
+        ),
+        (
+            "FLUIDITY_IDENTITY_KEY",
+            &bare,
+            &["identity.key: ", "identity.key-pem"],
+        ),
+    ] {
+        let env = [(variable, value.as_ref())];
+        let said = fails("fluidity", &["config", "show", "-c", text(&file)], &env, words);
+        assert!(!said.contains(secret), "{said}");
+    }
+    // An API key in its neighbours.
+    let secret = "Xy12Xy34Xy56Xy78Xy90Xy12";
+    let url = format!("https://ann:{secret}@api.example/wake");
+    for (key, value, words) in [
+        ("api-key-file", secret, &["no such file", "api-key, "][..]),
+        ("wake-endpoint", secret, &["not a URL", "api-key)"]),
+        ("wake-endpoint", &url, &["user name or password"]),
+    ] {
+        let file = agent_file(&scratch, &pki, |settings| {
+            settings
+                .set("wake-endpoint", "https://api.example/wake")
+                .set(key, value);
+        });
+        let said = fails(
+            "fluidity",
+            &["config", "check", "--offline", "-c", &file],
+            &[],
+            words,
+        );
+        assert!(!said.contains(secret), "{said}");
+    }
 }

@@ -5,9 +5,10 @@ use crate::lifecycle::{Endpoint, Prices};
 use fluidity_daemon::secret::Secret;
 use fluidity_daemon::settings::{Origins, SettingsError, variable};
 use fluidity_daemon::units::HumanDuration;
-use fluidity_wire::tls::read_private;
+use fluidity_wire::tls::{IdentityError, read_private};
 use serde::Deserialize;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How the server's life cycle is driven.
@@ -159,8 +160,12 @@ fn key(file: &File, origins: &Origins) -> Result<Secret, SettingsError> {
         (None, None) => return Err(origins.missing("api-key")),
         (Some(key), None) => key.clone(),
         (None, Some(path)) => {
-            let path = origins.relative("api-key-file", path);
-            let bytes = read_private(&path).map_err(|error| origins.error("api-key-file", error))?;
+            let written = path;
+            let path = origins.relative("api-key-file", written);
+            let bytes = read_private(&path).map_err(|error| match looks_like_a_key(written, &error) {
+                true => origins.error("api-key-file", IS_IT_THE_KEY),
+                false => origins.error("api-key-file", error),
+            })?;
             let text = String::from_utf8(bytes);
             let text = text.map_err(|_| {
                 origins.error(
@@ -197,3 +202,16 @@ fn key(file: &File, origins: &Origins) -> Result<Secret, SettingsError> {
     }
     Ok(key)
 }
+
+/// Whether what names no file may be the key itself: one long word.
+fn looks_like_a_key(path: &Path, error: &IdentityError) -> bool {
+    let missing =
+        matches!(error, IdentityError::Read { source, .. } if source.kind() == io::ErrorKind::NotFound);
+    let text = path.to_string_lossy();
+    missing && text.len() >= LEAST_KEY && !text.contains(['/', '.', '\\'])
+}
+
+/// As short as the keys of AWS may be.
+const LEAST_KEY: usize = 20;
+const IS_IT_THE_KEY: &str = "there is no such file (its name is not shown: is it the API key itself? That goes into api-key, and a \
+                             file's name here)";

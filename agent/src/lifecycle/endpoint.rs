@@ -17,6 +17,15 @@ pub enum EndpointError {
     /// Not a URL with a host.
     #[error("`{0}` is not a URL; write https://HOST/PATH, as the control plane's stack shows it")]
     NotUrl(String),
+    /// Not even like one: perhaps the API key, which is not shown.
+    #[error(
+        "the value is not a URL (it is not shown: is it the API key? That goes into api-key); write https://HOST/PATH, as \
+         the control plane's stack shows it"
+    )]
+    NotLikeOne,
+    /// A user name or password is in it.
+    #[error("the URL has a user name or password in it, which end up where they are read; leave them out")]
+    Credentials,
     /// The API key would travel in the clear.
     #[error(
         "`{0}` is not encrypted: the API key goes over https only (http is for this machine's own addresses)"
@@ -35,13 +44,20 @@ impl FromStr for Endpoint {
     type Err = EndpointError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let not_url = || EndpointError::NotUrl(text.into());
+        let not_url = || match text.is_empty() || text.contains(['.', '/', ':']) {
+            true => EndpointError::NotUrl(text.into()),
+            false => EndpointError::NotLikeOne,
+        };
+        let start = text.split_once("://").map_or(text, |(_, rest)| rest);
+        if start
+            .split('/')
+            .next()
+            .is_some_and(|authority| authority.contains('@'))
+        {
+            return Err(EndpointError::Credentials);
+        }
         let uri: Uri = text.parse().map_err(|_| not_url())?;
         let authority = uri.authority().ok_or_else(not_url)?;
-        // Credentials in a URL end up in places where they are read.
-        if authority.as_str().contains('@') {
-            return Err(not_url());
-        }
         let host = Host::parse(authority.host()).map_err(|_| not_url())?;
         let own = match &host {
             Host::Name(name) => name == "localhost",
@@ -95,18 +111,24 @@ mod tests {
                 Err(EndpointError::NotEncrypted(bad.into()))
             );
         }
-        for bad in [
-            "",
-            "api.example/wake",
-            "/wake",
-            "ftp://api.example/",
-            "https://user:pw@api.example/",
-        ] {
+        for bad in ["", "api.example/wake", "/wake", "ftp://api.example/"] {
             assert_eq!(
                 bad.parse::<Endpoint>(),
                 Err(EndpointError::NotUrl(bad.into())),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn what_may_be_secret_is_not_in_the_words_of_an_error() {
+        for (bad, error) in [
+            ("https://user:pw@api.example/", EndpointError::Credentials),
+            ("user:pw@api.example", EndpointError::Credentials),
+            ("Ab12Cd34Ef56Gh78Ij90", EndpointError::NotLikeOne),
+        ] {
+            assert_eq!(bad.parse::<Endpoint>(), Err(error.clone()), "{bad}");
+            assert!(!error.to_string().contains("pw") && !error.to_string().contains(bad));
         }
     }
 }

@@ -93,13 +93,15 @@ pub(super) fn check_place(schema: Schema, key: Key, value: &Value) -> Result<(),
     };
     Err(BadValue {
         steps: key_steps(key.path),
-        message: format!("the value is a PEM text (it is not shown: it may be secret): {advice}"),
+        message: format!(
+            "the value is a key or certificate itself (it is not shown: it may be secret): {advice}"
+        ),
     })
 }
 
 fn holds_pem(value: &Value) -> bool {
     match value {
-        Value::String(text) => text.contains(PEM),
+        Value::String(text) => text.contains(PEM) || text.starts_with(ENCODED_PEM) || is_bare_pem(text),
         Value::Sequence(values) => values.iter().any(holds_pem),
         Value::Mapping(values) => values
             .iter()
@@ -108,8 +110,20 @@ fn holds_pem(value: &Value) -> bool {
     }
 }
 
+/// Whether it is what stands between the lines of a PEM text: base64 of an ASN.1 sequence, longer than paths are.
+fn is_bare_pem(text: &str) -> bool {
+    let letters = text
+        .bytes()
+        .filter(|byte| byte.is_ascii_alphanumeric() || b"+/= \r\n".contains(byte));
+    text.starts_with("MI") && text.len() >= LEAST_BARE && letters.count() == text.len()
+}
+
 /// How every PEM text begins.
 const PEM: &str = "-----BEGIN ";
+/// The same in base64.
+const ENCODED_PEM: &str = "LS0tLS1CRUdJTi";
+/// The shortest private key that is in use has 64 letters.
+const LEAST_BARE: usize = 64;
 
 pub(super) fn check_records(key: Key, value: &Value) -> Result<(), UnknownField> {
     let (Form::Records(fields), Value::Sequence(records)) = (key.form, value) else {
