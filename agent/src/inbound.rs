@@ -43,6 +43,7 @@ use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use login::OwnSessions;
 use pool::Pool;
@@ -273,6 +274,11 @@ impl Client {
         }
         if let Some(handover) = exchange.take_handover() {
             handover.run(proxy.limits.session_idle, proxy.now.clone()).await;
+        } else if let Some(declined) = exchange.take_declined() {
+            tokio::select! {
+                () = proxy.now.cancelled() => {}
+                () = relay::part(declined) => {}
+            }
         }
     }
 }
@@ -303,6 +309,7 @@ impl Service {
             None => Err(HeadError::Malformed("it came out of turn")),
         };
         let early = arrival.as_ref().is_ok_and(|arrival| !arrival.early.is_empty());
+        let upgrade = request.extensions().get::<OnUpgrade>().cloned();
         let asked = Asked::new(self.presence, arrival.as_ref().ok().map(|arrival| &arrival.head));
         let answered = match arrival {
             Ok(arrival) => self.route(request, arrival, &mut span).await,
@@ -327,6 +334,9 @@ impl Service {
         let upgraded =
             response.status() == StatusCode::SWITCHING_PROTOCOLS || connect && response.status().is_success();
         if !upgraded {
+            if let Some(upgrade) = upgrade {
+                self.exchange.decline(upgrade);
+            }
             if early {
                 // What the client sent ahead was for a tunnel that is not there.
                 response

@@ -2,7 +2,7 @@
 //! nothing of an answer but its status.
 
 use fluidity_tests::{
-    Daemon, Origin, Peer, Settings, Setup, Stack, TestAgent, TestDns, TestPki, binary, until, within,
+    Daemon, Ending, Origin, Peer, Settings, Setup, Stack, TestAgent, TestDns, TestPki, binary, until, within,
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -289,4 +289,49 @@ async fn a_servers_admin_page_is_not_taken_for_an_agents() {
         "{text}"
     );
     assert!(said.stdout.is_empty(), "no table that means nothing");
+}
+
+#[tokio::test]
+async fn regression_an_answer_that_is_no_upgrade_is_never_followed_by_a_reset() {
+    const LARGE: usize = 8 * 1024 * 1024;
+    let origin = Origin::bind().await.serve(|mut peer| async move {
+        peer.read_head().await;
+        let head = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {LARGE}\r\n\r\n");
+        peer.write(head).await;
+        peer.write(vec![b'x'; LARGE]).await;
+        peer.discard().await;
+    });
+    let stack = Stack::for_origin(origin.addr()).await;
+    let closed = "CONNECT 127.0.0.99:4711 HTTP/1";
+    let open = format!("GET http://{}/ HTTP/1.1\r\nHost: a\r\n", origin.addr());
+    for (request, least) in [
+        // Clients of HTTP/1.0, as Python's is for a CONNECT.
+        (format!("{closed}.0\r\n\r\n"), 1),
+        (format!("{closed}.1\r\nConnection: close\r\n\r\n"), 1),
+        // The start of a TLS handshake, ahead of the answer.
+        (format!("{closed}.1\r\n\r\n\u{16}\u{3}\u{1}"), 1),
+        // The next request's end is not the one's that was declined.
+        (format!("{closed}.1\r\n\r\n"), 0),
+        (
+            format!("{open}Connection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"),
+            LARGE,
+        ),
+    ] {
+        let mut client = Peer::dial(stack.proxy()).await.with_deadline(SOON);
+        client.write(&request).await;
+        if least == 0 {
+            let (head, _) = client.read_response().await;
+            assert_eq!(head.status(), 403);
+            client.write("CONNECT a HTTP/1.1\r\n\r\n").await;
+        }
+        let head = client.read_head().await;
+        assert!(
+            [400, 403].contains(&head.status()),
+            "{request:?}: {}",
+            head.status()
+        );
+        let rest = client.discard().await;
+        assert_eq!(rest.end, Ending::Eof, "{request:?}");
+        assert!(rest.bytes >= least as u64, "{request:?}: {rest:?}");
+    }
 }

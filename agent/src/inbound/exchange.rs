@@ -6,6 +6,7 @@
 use super::head::{Head, HeadError};
 use super::relay::Handover;
 use bytes::{Bytes, BytesMut};
+use hyper::upgrade::OnUpgrade;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -22,6 +23,8 @@ struct State {
     hold: Hold,
     body: Body,
     handover: Option<Box<Handover>>,
+    /// Where hyper leaves the socket after a CONNECT or a handshake that was declined, when the connection ends.
+    declined: Option<OnUpgrade>,
     /// Of the task that serves the connection.
     connection: Option<Waker>,
 }
@@ -77,6 +80,16 @@ impl Exchange {
         let mut state = self.lock();
         state.hold = Hold::Off;
         wake(&mut state.connection);
+    }
+
+    /// No upgrade came of a request that hyper has kept the socket for.
+    pub(super) fn decline(&self, upgrade: OnUpgrade) {
+        self.lock().declined = Some(upgrade);
+    }
+
+    /// Where the socket is, if hyper has let go of it without an upgrade.
+    pub(super) fn take_declined(&self) -> Option<OnUpgrade> {
+        self.lock().declined.take()
     }
 
     /// A 1xx answer on its way to the client.

@@ -157,7 +157,13 @@ pub(super) fn parse(bytes: &[u8], limits: HeadLimits) -> Result<Option<Parsed>, 
         modern: line.modern,
     };
     let rest = bytes.get(line.length..length).unwrap_or_default();
-    let for_hyper = rewritten(&line, fields.length, listed, rest);
+    // Not passed on, and hyper would keep the socket for another protocol than HTTP.
+    let upgrades = matches!(head.form, Form::WebSocket(_));
+    let kept = Kept {
+        length: fields.length,
+        upgrades,
+    };
+    let for_hyper = rewritten(&line, kept, listed, rest);
     Ok(Some(Parsed {
         length,
         head,
@@ -165,8 +171,17 @@ pub(super) fn parse(bytes: &[u8], limits: HeadLimits) -> Result<Option<Parsed>, 
     }))
 }
 
+/// What of a head's fields hyper gets in its own way.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    /// The one length.
+    length: Option<u64>,
+    /// `Upgrade` as it is.
+    upgrades: bool,
+}
+
 /// The head for hyper: a target that says nothing, since [`Head`] says it all, and one length at the most.
-fn rewritten(line: &Line<'_>, length: Option<u64>, listed: &[httparse::Header<'_>], rest: &[u8]) -> Bytes {
+fn rewritten(line: &Line<'_>, kept: Kept, listed: &[httparse::Header<'_>], rest: &[u8]) -> Bytes {
     let mut head = BytesMut::with_capacity(line.method.len() + STAND_IN_ROOM + rest.len());
     let (target, version) = (
         if line.method == "CONNECT" { "target:1" } else { "/" },
@@ -176,15 +191,20 @@ fn rewritten(line: &Line<'_>, length: Option<u64>, listed: &[httparse::Header<'_
         head.put_slice(part.as_bytes());
     }
     let is_length = |field: &&httparse::Header<'_>| field.name.eq_ignore_ascii_case("content-length");
+    let is_dropped =
+        |field: &httparse::Header<'_>| !kept.upgrades && field.name.eq_ignore_ascii_case("upgrade");
     let odd = |field: &httparse::Header<'_>| field.value.contains(&b',');
     let mut lengths = listed.iter().filter(is_length);
     let one = lengths.next().is_none_or(|field| !odd(field)) && lengths.next().is_none();
-    if one {
+    if one && !listed.iter().any(is_dropped) {
         head.put_slice(rest);
         return head.freeze();
     }
-    let mut length = length;
+    let mut length = kept.length;
     for field in listed {
+        if is_dropped(field) {
+            continue;
+        }
         if is_length(&field) {
             // The first one stands for all of them.
             if let Some(length) = length.take() {

@@ -66,6 +66,18 @@ impl Handover {
     }
 }
 
+/// Closes a client's socket that hyper has let go of after an answer that is no upgrade: in order, so that the client can
+/// read that answer.
+pub(super) async fn part(declined: OnUpgrade) {
+    // hyper has closed it by itself, or it is gone.
+    let Ok(upgraded) = declined.await else { return };
+    let Ok(parts) = upgraded.downcast::<TokioIo<ClientIo>>() else {
+        return;
+    };
+    // Its deadline is the linger's.
+    let _ = parts.io.into_inner().shutdown().await;
+}
+
 /// The client's socket, and all that it sent and nobody has taken yet. Buffers that hold nothing go at once: a tunnel may
 /// be silent for hours.
 fn take_over(parts: Parts<TokioIo<ClientIo>>, ahead: Bytes) -> (TcpStream, Bytes) {
