@@ -9,6 +9,7 @@ import os
 import pathlib
 import signal
 import sys
+import threading
 import time
 
 import lines_aims
@@ -21,7 +22,7 @@ import trials
 import wan
 from bench import names, turns
 from line_peer import LinePeer
-from path import Path
+from path import Path, remove_left
 from workshop import HERE, Workshop, say
 
 DEFAULT_PEERS = ["fluidity", "sb-hy2", "sb-tuic", "tcp-cubic", "tcp-bbr"]
@@ -41,6 +42,8 @@ def options():
     parser.add_argument("--share-duration", type=float, default=60.0, help="seconds beside a rival (60)")
     parser.add_argument("--interval", type=float, default=250.0, help="ms between small requests (250); slow lines have their own")
     parser.add_argument("--timeout", type=float, default=20.0, help="seconds until a request counts as unanswered (20)")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N",
+                        help="so many peers at the same time, each on a line of its own, where that has 50 Mbit/s or less (1)")
     parser.add_argument("--quick", action="store_true", help="one short round: to see that it works, not to measure")
     parser.add_argument("--extra", action="append", default=[], metavar="FILE", help="further peers, written as in tests/bench/peers.json")
     parser.add_argument("--build", action="append", default=[], metavar="NAME=DIR", help="another build of Fluidity as a peer: before=DIR")
@@ -79,7 +82,7 @@ class Matrix:
 
     def __init__(self, asked, workshop):
         self.asked, self.workshop, self.broken = asked, workshop, []
-        self.entries = []
+        self.entries, self.lock = [], threading.Lock()
         self.results = {
             "machine": machine.describe(), "repeats": asked.repeats, "duration": asked.duration,
             "share_duration": asked.share_duration, "interval_ms": asked.interval, "timeout_s": asked.timeout,
@@ -102,30 +105,51 @@ class Matrix:
         for line in self.asked.lines:
             section = self.results["lines"][line["name"]] = {**line, "runs": {}}
             for number in range(self.asked.repeats):
-                for entry in turns(self.entries, number):
-                    self.one(line, entry, number, section["runs"].setdefault(entry["name"], []))
+                entries, some = turns(self.entries, number), self.asked.at_once if is_slow(line) else 1
+                for first in range(0, len(entries), some):
+                    self.results["others_cpu_percent"].append(machine.busy())
+                    self.together(line, entries[first:first + some], number, section["runs"])
+
+    def together(self, line, entries, number, runs):
+        """Each in a thread that is left behind when the run is ended: what it waits for is stopped."""
+        threads = [threading.Thread(target=self.one, args=(line, entry, number, runs.setdefault(entry["name"], [])), daemon=True)
+                   for entry in entries]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def one(self, line, entry, number, runs):
         """One peer on one line, once, on a path of its own. A peer that fails is a cell that says so, not the end of the run."""
         began, where = time.monotonic(), f"{line['name']}, round {number + 1}: {entry['name']}"
-        self.results["others_cpu_percent"].append(machine.busy())
         try:
             with Path(line, self.workshop, seed=number + 1) as path:
                 result = trials.run(LinePeer(entry, self.workshop, path), path, line, self.asked)
-            runs.append(result)
+            with self.lock:
+                runs.append(result)
             say(f"{where}: {lines_report.summary(result)} [{time.monotonic() - began:.0f} s]")
         except Exception as error:
-            self.broken.append(where)
-            runs.append({"failed": str(error)[:300]})
-            self.results["failed"].append(f"{where}: {error}")
+            if processes.closing.is_set():
+                return
+            with self.lock:
+                self.broken.append(where)
+                runs.append({"failed": str(error)[:300]})
+                self.results["failed"].append(f"{where}: {error}")
             say(f"{where}: FAILED: {error}")
         self.save()
 
     def save(self):
         """After every peer, so that a run that is cut leaves what it has."""
-        self.asked.out.mkdir(parents=True, exist_ok=True)
-        self.stem.with_suffix(".json").write_text(json.dumps(self.results, indent=1) + "\n")
-        self.stem.with_suffix(".md").write_text(page(self.results))
+        with self.lock:
+            self.asked.out.mkdir(parents=True, exist_ok=True)
+            self.stem.with_suffix(".json").write_text(json.dumps(self.results, indent=1) + "\n")
+            self.stem.with_suffix(".md").write_text(page(self.results))
+
+
+def is_slow(line):
+    """Whether several of its kind leave the machine room."""
+    rates = [float(word.split("=")[1]) for word in line["set"].split() if word.split("=")[0].endswith("rate")]
+    return bool(rates) and max(rates) <= 50
 
 
 def page(results):
@@ -166,7 +190,9 @@ def main():
                 matrix = Matrix(asked, workshop)
                 matrix.run()
             finally:
+                processes.closing.set()
                 processes.stop_all()
+                remove_left(own=True)
     except KeyboardInterrupt:
         sys.exit(130)
     lines_pictures.draw(matrix.results, asked.pictures)

@@ -1,4 +1,5 @@
 """An emulated line between two network namespaces, an origin at its far end, and its control socket: tests/netsim."""
+import itertools
 import json
 import os
 import pathlib
@@ -15,6 +16,9 @@ PREFIX = "fluidity-lines-"
 CONGESTION_PORTS = {"cubic": 18082, "bbr": 18083}
 
 
+numbers = itertools.count(1)
+
+
 class Path:
     """A line of lines.json, from `with` to its end. The same seed loses the same packets."""
 
@@ -22,8 +26,9 @@ class Path:
         self.line, self.workshop, self.seed = line, workshop, seed
         self.processes, self.socket = [], None
         # The agent's side, the server's.
-        self.near, self.far = f"{PREFIX}{os.getpid()}-a", f"{PREFIX}{os.getpid()}-b"
-        self.control, self.own = workshop.work / "control", workshop.work / "control-answers"
+        self.number = next(numbers)
+        self.near, self.far = (f"{PREFIX}{os.getpid()}-{self.number}-{side}" for side in "ab")
+        self.control, self.own = (workshop.work / f"{name}-{self.number}" for name in ("control", "answers"))
 
     def __enter__(self):
         remove_left()
@@ -49,7 +54,7 @@ class Path:
             ip("-n", namespace, "link", "set", "lo", "up")
         # Ahead of what it carries: on a full machine the line must not become another one.
         path = Process(["nice", "-n", "-10", self.workshop.netsim, "path", "--ns-a", self.near, "--ns-b", self.far, "--control", self.control,
-                        "--set", self.line["set"], "--seed", self.seed], self.workshop.log("path"))
+                        "--set", self.line["set"], "--seed", self.seed], self.workshop.log(f"path-{self.number}"))
         self.processes.append(path)
         if not wait_until(lambda: self.control.exists() or not path.alive(), 10) or not path.alive():
             raise RuntimeError(f"the emulated line did not start: {path.last_words()}")
@@ -63,8 +68,7 @@ class Path:
             inside(namespace, "sysctl", "-q", "-w", "net.ipv4.tcp_no_metrics_save=1")
         places = [f"0.0.0.0:{ORIGIN_PORT}", f"0.0.0.0:{TLS_PORT}"]
         places += [f"0.0.0.0:{port}={name}" for name, port in CONGESTION_PORTS.items()]
-        self.origin_log = self.workshop.log("origin")
-        self.origin_log.unlink(missing_ok=True)
+        self.origin_log = self.workshop.log(f"origin-{self.number}")
         origin = Process([self.workshop.netsim, "origin", "--listen", ",".join(places)], self.origin_log, self.far)
         self.processes.append(origin)
         if not wait_until(lambda: "ready" in self.origin_log.read_text() or not origin.alive(), 10) or not origin.alive():
@@ -97,10 +101,10 @@ def remove(*namespaces):
         subprocess.run(["ip", "netns", "del", namespace], stderr=subprocess.DEVNULL)
 
 
-def remove_left():
-    """Namespaces of runs that were killed, and of this one."""
+def remove_left(own=False):
+    """Namespaces of runs that were killed, or of this one when it ends."""
     place = pathlib.Path("/var/run/netns")
     for found in place.glob(f"{PREFIX}*") if place.is_dir() else ():
         process = found.name.removeprefix(PREFIX).split("-")[0]
-        if process == str(os.getpid()) or not pathlib.Path("/proc", process).exists():
+        if own if process == str(os.getpid()) else not pathlib.Path("/proc", process).exists():
             remove(found.name)

@@ -5,16 +5,20 @@ import shlex
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 TICK = os.sysconf("SC_CLK_TCK")
 running = []  # every Process that was started and not stopped
+closing = threading.Event()  # the run ends: nothing is started any more
 
 
 class Process:
     """A child and whatever it starts."""
 
     def __init__(self, command, log, namespace=None, stdin=subprocess.DEVNULL, stdout=None):
+        if closing.is_set():
+            raise RuntimeError("the run ends")
         argv = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
         if namespace:
             argv = ["ip", "netns", "exec", namespace, *argv]
