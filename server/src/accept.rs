@@ -5,7 +5,7 @@
 
 use crate::admission::{Admission, Entrance, Place};
 use crate::connection::{self, House};
-use fluidity_wire::Ending;
+use fluidity_wire::{Ending, Watch};
 use quinn::{ConnectionError, Endpoint, Incoming};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +33,17 @@ pub async fn accept(endpoint: Endpoint, house: Arc<House>, stop: CancellationTok
         );
         match admission.begin(address, proven, Instant::now()) {
             Entrance::Open(place) => {
-                connections.spawn(enter(incoming, place, house.clone(), stop.clone()));
+                let peer = incoming.remote_address();
+                if proven {
+                    house.unproven.prove(peer);
+                }
+                let watch = (!proven).then(|| house.unproven.watch(peer));
+                if let Some(None) = watch {
+                    let _ = incoming.retry();
+                    continue;
+                }
+                let enter = enter(incoming, place, watch.flatten(), house.clone(), stop.clone());
+                connections.spawn(enter);
             }
             Entrance::ProveAddress => {
                 // Refused only for an address that is proven, which is not asked for again.
@@ -51,8 +61,15 @@ pub async fn accept(endpoint: Endpoint, house: Arc<House>, stop: CancellationTok
     connections.wait().await;
 }
 
-async fn enter(incoming: Incoming, place: Place, house: Arc<House>, stop: CancellationToken) {
-    let (peer, proven) = (incoming.remote_address(), incoming.remote_address_validated());
+/// `watch` is there while the address is not proven, and outlives the close that QUIC sends behind a failure.
+async fn enter(
+    incoming: Incoming,
+    place: Place,
+    watch: Option<Watch>,
+    house: Arc<House>,
+    stop: CancellationToken,
+) {
+    let peer = incoming.remote_address();
     let metrics = &house.services.metrics;
     let connecting = match incoming.accept() {
         Ok(connecting) => connecting,
@@ -61,15 +78,9 @@ async fn enter(incoming: Incoming, place: Place, house: Arc<House>, stop: Cancel
             return metrics.connection_rejected("handshake");
         }
     };
-    let patience = match proven {
-        true => HANDSHAKE,
-        // QUIC itself gives a silent peer up, without a packet. Given up here, it would be sent a close, which could be
-        // more than three times what came from an address that may be somebody else's (RFC 9000 §8.1).
-        false => HANDSHAKE + house.idle_timeout,
-    };
     let connected = tokio::select! {
         connected = connecting => connected,
-        () = sleep(patience) => {
+        () = sleep(HANDSHAKE) => {
             debug!(peer.addr = %peer, "handshake took too long");
             return metrics.connection_rejected("handshake-timeout");
         }
@@ -84,6 +95,9 @@ async fn enter(incoming: Incoming, place: Place, house: Arc<House>, stop: Cancel
         Ok(connection) => connection,
         Err(error) => return failed(&house, peer, &error),
     };
+    if let Some(watch) = watch {
+        watch.proven();
+    }
     let admission = place.leave();
     admission.remember(peer.ip(), Instant::now());
     connection::serve(connection, house).await;

@@ -9,7 +9,7 @@ use crate::roster::{Full, Guest, Roster};
 use crate::session::{self, Services};
 use fluidity_wire::tls::term::{first_end, peer_certificates, reached};
 use fluidity_wire::tls::{AgentId, Identity};
-use fluidity_wire::{CloseCode, Ending, Link, LinkEnd, LinkOptions, PeerState, Reply, ReplyCode};
+use fluidity_wire::{CloseCode, Ending, Link, LinkEnd, LinkOptions, PeerState, Reply, ReplyCode, Unproven};
 use quinn::Connection;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -35,8 +35,8 @@ pub struct House {
     pub started: Instant,
     /// How long sessions may go on after a stop was asked for.
     pub drain_grace: Duration,
-    /// When QUIC gives a silent peer up.
-    pub idle_timeout: Duration,
+    /// Whom the endpoint sends no more than three times what it got.
+    pub unproven: Arc<Unproven>,
     /// How long two agents of one name may be a restart: the older one's connection may be a dead one.
     pub overlap: Duration,
 }

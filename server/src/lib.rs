@@ -37,10 +37,10 @@ use fluidity_daemon::admin::AdminServer;
 use fluidity_daemon::listen::BindError;
 use fluidity_daemon::shutdown::Shutdown;
 use fluidity_daemon::{descriptors, hangup, logs, ports};
-use fluidity_wire::quic::{QuicError, QuicOptions, server_config, server_endpoint};
+use fluidity_wire::quic::{QuicError, QuicOptions, server_config, sparing_endpoint};
 use fluidity_wire::tls::Identity;
 use fluidity_wire::tls::reload::{Looked, Reloader, follow};
-use fluidity_wire::{CloseCode, Hello, LinkOptions};
+use fluidity_wire::{CloseCode, Hello, LinkOptions, Unproven};
 use metrics::Metrics;
 use notices::Notices;
 use quinn::Endpoint;
@@ -88,14 +88,15 @@ pub async fn run(
         .await
         .map_err(|error| BindError::new(config.admin, "admin", error))?;
     let options = quic_options(&config);
-    let endpoint = bind(&config, &identity, &options)?;
+    let unproven = Arc::<Unproven>::default();
+    let endpoint = bind(&config, &identity, &options, &unproven)?;
     let shutdown = Shutdown::default();
     // Before anyone is told that the server is there: a stop that comes early is orderly, too.
     let signals = tokio::spawn(shutdown.listen()?);
     let (own, follow_own) = own_addresses::follow().await;
     let follow_own = tokio::spawn(follow_own);
     config.policy = config.policy.knowing(own);
-    let house = Arc::new(house(&config, &identity, room, shutdown.clone()));
+    let house = Arc::new(house(&config, &identity, room, shutdown.clone(), unproven));
     let quic = endpoint.local_addr()?;
     let health = match config.health {
         Some(address) => Some(
@@ -255,15 +256,21 @@ fn quic_options(config: &Config) -> QuicOptions {
     }
 }
 
-fn bind(config: &Config, identity: &Identity, options: &QuicOptions) -> anyhow::Result<Endpoint> {
-    let refused = match server_endpoint(config.listen, identity, options) {
+fn bind(
+    config: &Config,
+    identity: &Identity,
+    options: &QuicOptions,
+    unproven: &Arc<Unproven>,
+) -> anyhow::Result<Endpoint> {
+    let open = |listen| sparing_endpoint(listen, identity, options, unproven.clone());
+    let refused = match open(config.listen) {
         Ok(endpoint) => return Ok(endpoint),
         Err(refused) => refused,
     };
     // `[::]` is the default, and not every machine has IPv6.
     if config.listen.ip() == Ipv6Addr::UNSPECIFIED {
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.listen.port()));
-        if let Ok(endpoint) = server_endpoint(listen, identity, options) {
+        if let Ok(endpoint) = open(listen) {
             warn!(%listen, "no IPv6 here: serving IPv4 only");
             return Ok(endpoint);
         }
@@ -274,7 +281,13 @@ fn bind(config: &Config, identity: &Identity, options: &QuicOptions) -> anyhow::
     }
 }
 
-fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -> House {
+fn house(
+    config: &Config,
+    identity: &Identity,
+    room: Room,
+    shutdown: Shutdown,
+    unproven: Arc<Unproven>,
+) -> House {
     let resolver = Resolver::new(&config.resolver);
     let dialer =
         Dialer::new(resolver, config.dial, Breakers::new(config.breaker)).sharing(Places::new(room.dials));
@@ -303,7 +316,7 @@ fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -
             max_sessions: streams(&config.limits),
         },
         drain_grace: config.drain_grace,
-        idle_timeout: config.idle_timeout,
+        unproven,
         overlap: config.idle_timeout + OVERLAP_MARGIN,
     }
 }

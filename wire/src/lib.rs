@@ -23,6 +23,7 @@ mod socket;
 mod stream;
 pub mod target;
 pub mod tls;
+mod unproven;
 
 pub use budget::{Budget, Share};
 pub use code::{CloseCode, ReplyCode, ResetCode};
@@ -33,3 +34,4 @@ pub use message::{Hello, Kind, Open, Others, Reply, TraceContext};
 pub use plain::{is_dangerous, plain};
 pub use stream::{SessionIo, SessionRecv, SessionSend, StreamCut};
 pub use target::{Host, Port, Target, TargetError};
+pub use unproven::{Unproven, Watch};

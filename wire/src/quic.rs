@@ -9,6 +9,7 @@ use crate::credit::MAX_WINDOW;
 use crate::pool::GUARANTEED;
 use crate::socket::Ungrouped;
 use crate::tls::Identity;
+use crate::unproven::Unproven;
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, IdleTimeout, Runtime, TokioRuntime, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -56,6 +57,16 @@ pub fn server_endpoint(
     identity: &Identity,
     options: &QuicOptions,
 ) -> Result<Endpoint, QuicError> {
+    sparing_endpoint(bind, identity, options, Arc::default())
+}
+
+/// The same, which sends addresses that are watched as not proven no more than it may.
+pub fn sparing_endpoint(
+    bind: SocketAddr,
+    identity: &Identity,
+    options: &QuicOptions,
+    unproven: Arc<Unproven>,
+) -> Result<Endpoint, QuicError> {
     let config = server_config(identity, options)?;
     let seed = identity.derive_key(b"fluidity/1 stateless reset");
     let reset = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &seed);
@@ -65,7 +76,7 @@ pub fn server_endpoint(
         .first_chunk::<8>()
         .map_or(0, |bytes| u64::from_be_bytes(*bytes));
     endpoint.cid_generator(move || Box::new(quinn_proto::HashedConnectionIdGenerator::from_key(id)));
-    open(bind, endpoint, Some(config))
+    open(bind, endpoint, Some(config), unproven)
 }
 
 /// The part of a server's endpoint that changes with its identity.
@@ -82,7 +93,7 @@ pub fn server_config(identity: &Identity, options: &QuicOptions) -> Result<quinn
 
 /// Binds an agent's endpoint.
 pub fn client_endpoint(bind: SocketAddr) -> Result<Endpoint, QuicError> {
-    open(bind, EndpointConfig::default(), None)
+    open(bind, EndpointConfig::default(), None, Arc::default())
 }
 
 /// What an agent connects with.
@@ -116,6 +127,7 @@ fn open(
     bind: SocketAddr,
     mut config: EndpointConfig,
     server: Option<quinn::ServerConfig>,
+    unproven: Arc<Unproven>,
 ) -> Result<Endpoint, QuicError> {
     // `socket` knows packets by their first bits.
     config.grease_quic_bit(false);
@@ -128,7 +140,7 @@ fn open(
         socket.bind(&bind.into())?;
         widen(&socket);
         let runtime = Arc::new(TokioRuntime);
-        let socket = Ungrouped::new(runtime.wrap_udp_socket(socket.into())?);
+        let socket = Ungrouped::new(runtime.wrap_udp_socket(socket.into())?, unproven);
         Endpoint::new_with_abstract_socket(config, server, socket, runtime)
     };
     bound().map_err(|source| QuicError::Bind {

@@ -7,10 +7,13 @@
 //! Likewise a packet that stands behind others in its datagram (RFC 9000 §12.2) would keep those alive, which QUIC does not
 //! count: a peer could put a byte of a stream behind a kilobyte of nothing. It is handed over by itself, too.
 //!
+//! What goes out to an address that is not proven is counted ([`Unproven`]).
+//!
 //! After [`TURN`] of them, whoever reads gets a turn. quinn keeps what a stream received in a heap, and the heap's room
 //! goes on to the next stream: the longer the bursts, the more room each stream holds in the end.
 
 use crate::codec;
+use crate::unproven::Unproven;
 use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use std::fmt;
@@ -23,6 +26,7 @@ use std::task::{Context, Poll, ready};
 /// A socket whose received batches are taken apart.
 pub(crate) struct Ungrouped {
     socket: Arc<dyn AsyncUdpSocket>,
+    unproven: Arc<Unproven>,
     // Only the endpoint's driver receives: there is never anybody to wait for.
     received: Mutex<Received>,
 }
@@ -43,9 +47,10 @@ struct Received {
 }
 
 impl Ungrouped {
-    pub(crate) fn new(socket: Arc<dyn AsyncUdpSocket>) -> Arc<Self> {
+    pub(crate) fn new(socket: Arc<dyn AsyncUdpSocket>, unproven: Arc<Unproven>) -> Arc<Self> {
         Arc::new(Self {
             socket,
+            unproven,
             received: Mutex::new(Received {
                 buffer: vec![0; BATCHES * LARGEST_BATCH].into(),
                 batches: [RecvMeta::default(); BATCHES],
@@ -106,7 +111,24 @@ impl AsyncUdpSocket for Ungrouped {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.socket.try_send(transmit)
+        let (to, length) = (transmit.destination, transmit.contents.len());
+        let size = transmit.segment_size.unwrap_or(length);
+        let allowed = self.unproven.allow(to, transmit.contents, size);
+        let sent = if allowed == length {
+            self.socket.try_send(transmit)
+        } else if allowed == 0 {
+            // To QUIC it is lost on the way.
+            Ok(())
+        } else {
+            self.socket.try_send(&Transmit {
+                destination: to,
+                ecn: transmit.ecn,
+                contents: transmit.contents.get(..allowed).unwrap_or_default(),
+                segment_size: transmit.segment_size.filter(|size| *size < allowed),
+                src_ip: transmit.src_ip,
+            })
+        };
+        sent.inspect_err(|_| self.unproven.unsent(to, transmit.contents, allowed))
     }
 
     fn poll_recv(
@@ -125,6 +147,8 @@ impl AsyncUdpSocket for Ungrouped {
             let mut count = 0;
             for (buffer, meta) in buffers.iter_mut().zip(metas.iter_mut()) {
                 let Some(taken) = received.take(buffer) else { break };
+                self.unproven
+                    .received(taken.addr, buffer.get(..taken.len).unwrap_or_default());
                 *meta = taken;
                 count += 1;
             }
@@ -294,7 +318,10 @@ mod tests {
     async fn a_packet_behind_others_comes_by_itself() {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
         let target = socket.local_addr().expect("it is bound");
-        let socket = Ungrouped::new(TokioRuntime.wrap_udp_socket(socket).expect("it is a UDP socket"));
+        let socket = Ungrouped::new(
+            TokioRuntime.wrap_udp_socket(socket).expect("it is a UDP socket"),
+            Arc::default(),
+        );
         let (first, last) = (long(2, 200), vec![0x41; 30]);
         let sender = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
         for _ in 0..2 {
@@ -321,7 +348,10 @@ mod tests {
             socket.local_addr().expect("it is bound"),
             UdpSocket::bind("127.0.0.1:0").expect("a port is free"),
         );
-        let socket = Ungrouped::new(TokioRuntime.wrap_udp_socket(socket).expect("it is a UDP socket"));
+        let socket = Ungrouped::new(
+            TokioRuntime.wrap_udp_socket(socket).expect("it is a UDP socket"),
+            Arc::default(),
+        );
         // Few enough for the smallest receive buffer: none is lost.
         let sent: Vec<_> = (0..130).collect();
         for number in &sent {
