@@ -42,8 +42,7 @@ pub async fn accept(endpoint: Endpoint, house: Arc<House>, stop: CancellationTok
                     let _ = incoming.retry();
                     continue;
                 }
-                let enter = enter(incoming, place, watch.flatten(), house.clone(), stop.clone());
-                connections.spawn(enter);
+                connections.spawn(enter(incoming, place, watch.flatten(), house.clone()));
             }
             Entrance::ProveAddress => {
                 // Refused only for an address that is proven, which is not asked for again.
@@ -62,13 +61,8 @@ pub async fn accept(endpoint: Endpoint, house: Arc<House>, stop: CancellationTok
 }
 
 /// `watch` is there while the address is not proven, and outlives the close that QUIC sends behind a failure.
-async fn enter(
-    incoming: Incoming,
-    place: Place,
-    watch: Option<Watch>,
-    house: Arc<House>,
-    stop: CancellationToken,
-) {
+async fn enter(incoming: Incoming, place: Place, watch: Option<Watch>, house: Arc<House>) {
+    let stop = house.services.shutdown.draining.clone();
     let peer = incoming.remote_address();
     let metrics = &house.services.metrics;
     let connecting = match incoming.accept() {

@@ -50,6 +50,7 @@ impl AdminPages for Pages {
             sessions: roster.sessions(),
             doubled: self.house.doubled().len(),
             failing: services.dialer.breakers().failing(),
+            cut_off: self.house.guard.cut_off(),
             draining: u8::from(services.shutdown.draining.is_cancelled()),
         })
     }
@@ -78,6 +79,7 @@ impl AdminPages for Pages {
                 "up": moved.inward.load(Ordering::Relaxed),
                 "down": moved.outward.load(Ordering::Relaxed),
             },
+            "memory": self.house.guard.status(),
             "targets_failing": services.dialer.breakers().failing(),
             "version": env!("CARGO_PKG_VERSION"),
         })

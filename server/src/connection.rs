@@ -5,6 +5,7 @@
 //! the certificates that its agent showed. Where a new CA does not accept them, no session begins, and what runs is cut
 //! after the drain's grace.
 
+use crate::guard::Guard;
 use crate::roster::{Full, Guest, Roster};
 use crate::session::{self, Services};
 use fluidity_wire::tls::term::{first_end, peer_certificates, reached};
@@ -35,6 +36,8 @@ pub struct House {
     pub started: Instant,
     /// How long sessions may go on after a stop was asked for.
     pub drain_grace: Duration,
+    /// The last bound of memory.
+    pub guard: Arc<Guard>,
     /// Whom the endpoint sends no more than three times what it got.
     pub unproven: Arc<Unproven>,
     /// How long two agents of one name may be a restart: the older one's connection may be a dead one.

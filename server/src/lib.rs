@@ -41,6 +41,7 @@ use fluidity_wire::quic::{QuicError, QuicOptions, server_config, sparing_endpoin
 use fluidity_wire::tls::Identity;
 use fluidity_wire::tls::reload::{Looked, Reloader, follow};
 use fluidity_wire::{CloseCode, Hello, LinkOptions, Unproven};
+use guard::Guard;
 use metrics::Metrics;
 use notices::Notices;
 use quinn::Endpoint;
@@ -96,7 +97,10 @@ pub async fn run(
     let (own, follow_own) = own_addresses::follow().await;
     let follow_own = tokio::spawn(follow_own);
     config.policy = config.policy.knowing(own);
-    let house = Arc::new(house(&config, &identity, room, shutdown.clone(), unproven));
+    let house = Arc::new(House {
+        unproven,
+        ..house(&config, &identity, room, shutdown.clone())
+    });
     let quic = endpoint.local_addr()?;
     let health = match config.health {
         Some(address) => Some(
@@ -127,8 +131,11 @@ pub async fn run(
         tokio::spawn(activity.publish(shutdown.draining.clone()))
     });
     let grace = tokio::spawn(shutdown.clone().cut_after(config.drain_grace));
-    let guard = tokio::spawn(guard::watch(house.roster.clone(), config.limits.memory));
     let notices = house.services.notices.clone();
+    let guard = {
+        let (guard, roster, notices) = (house.guard.clone(), house.roster.clone(), notices.clone());
+        tokio::spawn(async move { guard.watch(&roster, &notices).await })
+    };
     let summaries = {
         let notices = notices.clone();
         tokio::spawn(async move { notices.keep_summarizing().await })
@@ -281,13 +288,7 @@ fn bind(
     }
 }
 
-fn house(
-    config: &Config,
-    identity: &Identity,
-    room: Room,
-    shutdown: Shutdown,
-    unproven: Arc<Unproven>,
-) -> House {
+fn house(config: &Config, identity: &Identity, room: Room, shutdown: Shutdown) -> House {
     let resolver = Resolver::new(&config.resolver);
     let dialer =
         Dialer::new(resolver, config.dial, Breakers::new(config.breaker)).sharing(Places::new(room.dials));
@@ -316,7 +317,8 @@ fn house(
             max_sessions: streams(&config.limits),
         },
         drain_grace: config.drain_grace,
-        unproven,
+        guard: Arc::new(Guard::new(config.limits.memory)),
+        unproven: Arc::default(),
         overlap: config.idle_timeout + OVERLAP_MARGIN,
     }
 }

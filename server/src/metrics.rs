@@ -30,6 +30,7 @@ pub struct Metrics {
     sessions: Gauge,
     doubled: Gauge,
     failing: Gauge,
+    cut_off: Counter,
     draining: Gauge,
     identity: Gauge,
 }
@@ -45,6 +46,8 @@ pub struct Now {
     pub doubled: usize,
     /// Targets that failed last.
     pub failing: usize,
+    /// How often an agent was cut off for the memory that it took.
+    pub cut_off: u64,
     /// 1 while the server stops.
     pub draining: u8,
 }
@@ -92,6 +95,7 @@ impl Default for Metrics {
             sessions: Gauge::default(),
             doubled: Gauge::default(),
             failing: Gauge::default(),
+            cut_off: Counter::default(),
             draining: Gauge::default(),
             identity: Gauge::default(),
         };
@@ -149,6 +153,12 @@ impl Metrics {
             "targets_failing",
             "Targets that could not be reached last",
             failing,
+        );
+        let cut_off = self.cut_off.clone();
+        all.register(
+            "agents_cut_off",
+            "How often an agent was cut off for the memory that it took",
+            cut_off,
         );
         let identity = self.identity.clone();
         all.register_with_unit(
@@ -234,6 +244,8 @@ impl Metrics {
         self.doubled.set(i64::try_from(now.doubled).unwrap_or(i64::MAX));
         self.failing.set(i64::try_from(now.failing).unwrap_or(i64::MAX));
         self.draining.set(now.draining.into());
+        self.cut_off
+            .inc_by(now.cut_off.saturating_sub(self.cut_off.get()));
         // Seen from the server, the tunnel is where bytes for a target come from.
         for (direction, moved) in [("up", &self.moved.inward), ("down", &self.moved.outward)] {
             let counter = self.bytes.get_or_create(&Direction { direction });
@@ -265,6 +277,7 @@ mod tests {
             sessions: 3,
             doubled: 1,
             failing: 4,
+            cut_off: 5,
             draining: 1,
         };
         metrics.render(now);
@@ -275,6 +288,7 @@ mod tests {
             "fluidity_server_sessions 3",
             "fluidity_server_doubled_identities 1",
             "fluidity_server_targets_failing 4",
+            "fluidity_server_agents_cut_off_total 5",
             "fluidity_server_draining 1",
             "fluidity_server_sessions_started_total{kind=\"connect\"} 1",
             "fluidity_server_sessions_ended_total{kind=\"connect\",end=\"finished\"} 1",

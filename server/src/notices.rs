@@ -17,6 +17,7 @@ pub struct Notices {
     strangers: Mutex<Quota<(&'static str, IpAddr)>>,
     connections: Mutex<Quota<AgentId>>,
     sessions: Mutex<Quota<AgentId>>,
+    cuts: Mutex<Quota<AgentId>>,
 }
 
 impl Default for Notices {
@@ -25,6 +26,7 @@ impl Default for Notices {
             strangers: Mutex::new(Quota::new(STRANGER, MOST_STRANGERS)),
             connections: Mutex::new(Quota::new(CONNECTIONS, MOST_AGENTS)),
             sessions: Mutex::new(Quota::new(SESSIONS, MOST_AGENTS)),
+            cuts: Mutex::new(Quota::new(CUTS, MOST_AGENTS)),
         }
     }
 }
@@ -43,6 +45,11 @@ impl Notices {
     /// Whether a session of this agent may have a line of its own.
     pub fn session(&self, agent: &AgentId) -> bool {
         lock(&self.sessions).allows(agent, Instant::now())
+    }
+
+    /// Whether it may be told that this agent was cut off.
+    pub fn cut_off(&self, agent: &AgentId) -> bool {
+        lock(&self.cuts).allows(agent, Instant::now())
     }
 
     /// Tells what was left out since the last time.
@@ -65,6 +72,11 @@ impl Notices {
         for LeftOut { key, count } in sessions {
             let agent = key.as_ref().map(AgentId::as_str);
             info!(agent, count, "more sessions ended, not told one by one");
+        }
+        let cuts = lock(&self.cuts).take_left_out();
+        for LeftOut { key, count } in cuts {
+            let agent = key.as_ref().map(AgentId::as_str);
+            info!(agent, count, "cut off again for memory, not told one by one");
         }
     }
 
@@ -95,6 +107,10 @@ const CONNECTIONS: Rate = Rate {
 const SESSIONS: Rate = Rate {
     burst: 2000,
     every: Duration::from_millis(50),
+};
+const CUTS: Rate = Rate {
+    burst: 1,
+    every: Duration::from_secs(60),
 };
 /// Kinds and sources that have a rate of their own.
 const MOST_STRANGERS: usize = 32;

@@ -95,15 +95,26 @@ pub struct Connected {
     pub sessions: u32,
 }
 
-/// What QUIC keeps for one agent.
+/// What is kept for one agent and bounded by counts alone.
 #[derive(Debug)]
-pub struct Pieces {
+pub struct Heavy {
     /// Who.
     pub agent: AgentId,
     /// Pieces of sessions' bytes behind gaps.
     pub pieces: u64,
+    /// Sessions, those among them that are not answered yet.
+    pub sessions: usize,
     /// Its connections.
     pub links: Vec<Arc<Link>>,
+}
+
+impl Heavy {
+    /// About what that takes, in bytes.
+    pub fn cost(&self) -> u64 {
+        let sessions = u64::try_from(self.sessions).unwrap_or(u64::MAX);
+        let sessions = sessions.saturating_mul(SESSION);
+        self.pieces.saturating_mul(PIECE).saturating_add(sessions)
+    }
 }
 
 impl Roster {
@@ -180,22 +191,24 @@ impl Roster {
         connected.collect()
     }
 
-    /// The agent of whose sessions QUIC keeps most pieces.
-    pub fn most_pieces(&self) -> Option<Pieces> {
-        let mut agents: BTreeMap<AgentId, Pieces> = BTreeMap::new();
+    /// The agent that costs most.
+    pub fn heaviest(&self) -> Option<Heavy> {
+        let mut agents: BTreeMap<AgentId, Heavy> = BTreeMap::new();
         for entry in self.lock().connections.values() {
             let Some(link) = entry.link.get().and_then(Weak::upgrade) else {
                 continue;
             };
-            let agent = agents.entry(entry.agent.clone()).or_insert_with(|| Pieces {
+            let agent = agents.entry(entry.agent.clone()).or_insert_with(|| Heavy {
                 agent: entry.agent.clone(),
                 pieces: 0,
+                sessions: 0,
                 links: Vec::new(),
             });
             agent.pieces += link.pieces_kept();
+            agent.sessions += link.sessions();
             agent.links.push(link);
         }
-        agents.into_values().max_by_key(|agent| agent.pieces)
+        agents.into_values().max_by_key(Heavy::cost)
     }
 
     /// Changes when an agent comes or goes.
@@ -398,6 +411,11 @@ fn enter(count: &AtomicU32, limit: u32) -> bool {
 fn leave(count: &AtomicU32) {
     count.fetch_sub(1, Ordering::Relaxed);
 }
+
+/// What QUIC keeps of a piece beside its bytes.
+const PIECE: u64 = 200;
+/// A session's state, task and fragments, as docs/security.md counts them.
+const SESSION: u64 = 44 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,10 @@
 
 use crate::pki::{SERVER_NAME, TestPki};
 use crate::wait::within;
-use quinn::crypto::rustls::QuicClientConfig;
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::crypto::{
-    ClientConfig, CryptoError, ExportKeyingMaterialError, KeyPair, Keys, PacketKey, Session,
+    ClientConfig, CryptoError, ExportKeyingMaterialError, KeyPair, Keys, PacketKey, ServerConfig, Session,
+    UnsupportedVersion,
 };
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, TransportConfig, VarInt};
 use quinn_proto::transport_parameters::TransportParameters;
@@ -29,6 +30,16 @@ pub trait Tamper: Send + Sync + 'static {
     /// Whether acknowledgements are left out.
     fn drops_acks(&self) -> bool {
         false
+    }
+
+    /// Whether a STREAM frame becomes as many frames of one byte each as fit in its place, with a gap before each.
+    fn shreds(&self, _stream: u64, _offset: u64) -> bool {
+        false
+    }
+
+    /// Which stream a STREAM frame is about instead; both ids are below 64.
+    fn renames(&self, _stream: u64) -> Option<u8> {
+        None
     }
 }
 
@@ -150,6 +161,37 @@ fn tls(pki: &TestPki, agent: &str) -> TlsConfig {
         .expect("matching papers");
     config.alpn_protocols = vec![b"fluidity/1".to_vec()];
     config
+}
+
+/// The TLS side of a server whose packets are tampered with in the same way.
+pub(crate) fn tampering_server(tls: rustls::ServerConfig, tamper: impl Tamper) -> quinn::ServerConfig {
+    quinn::ServerConfig::with_crypto(Arc::new(TamperingServer {
+        inner: Arc::new(QuicServerConfig::try_from(tls).expect("TLS 1.3 for QUIC")),
+        tamper: Arc::new(tamper),
+    }))
+}
+
+struct TamperingServer {
+    inner: Arc<QuicServerConfig>,
+    tamper: Arc<dyn Tamper>,
+}
+
+impl ServerConfig for TamperingServer {
+    fn initial_keys(&self, version: u32, dst_cid: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
+        self.inner.initial_keys(version, dst_cid)
+    }
+
+    fn retry_tag(&self, version: u32, orig_dst_cid: &ConnectionId, packet: &[u8]) -> [u8; 16] {
+        self.inner.retry_tag(version, orig_dst_cid, packet)
+    }
+
+    fn start_session(self: Arc<Self>, version: u32, params: &TransportParameters) -> Box<dyn Session> {
+        Box::new(TamperedSession {
+            inner: self.inner.clone().start_session(version, params),
+            tamper: self.tamper.clone(),
+            keys: 0,
+        })
+    }
 }
 
 struct Tampering {
@@ -314,13 +356,23 @@ fn tamper(payload: &mut [u8], tamper: &dyn Tamper) {
                 false
             }
             8..=0x0f => {
-                let stream = number();
-                let offset = if kind & 4 == 0 { 0 } else { number() };
+                let stream = varint(payload, &mut at);
+                if let Some(other) = tamper.renames(stream) {
+                    payload[start + 1] = other;
+                }
+                let offset = if kind & 4 == 0 {
+                    0
+                } else {
+                    varint(payload, &mut at)
+                };
                 let length = match kind & 2 {
                     0 => (payload.len() - at) as u64,
                     _ => varint(payload, &mut at),
                 };
                 at += length as usize;
+                if tamper.shreds(stream, offset) {
+                    shred(&mut payload[start..at], stream, offset, length);
+                }
                 tamper.drops_stream(stream, offset, length)
             }
             0x18 => {
@@ -339,6 +391,24 @@ fn tamper(payload: &mut [u8], tamper: &dyn Tamper) {
             payload[start..at].fill(0);
         }
     }
+}
+
+/// Writes frames of one byte over a frame, at every other offset of what it had from the second on.
+fn shred(frame: &mut [u8], stream: u64, from: u64, length: u64) {
+    let mut shreds = Vec::new();
+    for offset in (from + 1..from + length).step_by(2) {
+        // With an offset and a length, and two numbers of four bytes.
+        let mut shred = vec![0x0e];
+        shred.extend((0x8000_0000 | stream as u32).to_be_bytes());
+        shred.extend((0x8000_0000 | offset as u32).to_be_bytes());
+        shred.extend([1, 7]);
+        if shreds.len() + shred.len() > frame.len() {
+            break;
+        }
+        shreds.extend(shred);
+    }
+    frame.fill(0);
+    frame[..shreds.len()].copy_from_slice(&shreds);
 }
 
 fn varint(bytes: &[u8], at: &mut usize) -> u64 {

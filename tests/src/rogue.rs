@@ -1,12 +1,13 @@
 //! A server with good papers and bad manners: built on the wire crate, in the hands of a test.
 
+use crate::hostile::{Tamper, tampering_server};
 use crate::pki::{SERVER_NAME, TestPki};
 use crate::wait::within;
 use fluidity_wire::quic::{QuicOptions, server_endpoint};
 use fluidity_wire::tls::Identity;
 use fluidity_wire::{Budget, Hello, Link, LinkEnd, LinkOptions};
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Connection, Endpoint};
+use quinn::{Connection, Endpoint, TransportConfig, VarInt};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::PrivateKeyDer;
 use std::net::SocketAddr;
@@ -65,6 +66,25 @@ impl RogueServer {
                 let _ = incoming.await;
             }
         })
+    }
+
+    /// The same at this address, whose packets are tampered with.
+    pub fn tampering(pki: &TestPki, bind: SocketAddr, tamper: impl Tamper) -> Self {
+        let file = |end: &str| pki.file(&format!("{SERVER_NAME}.{end}"));
+        let identity = Identity::load(&file("pem"), &file("key"), &pki.file("ca.pem")).expect("an identity");
+        let mut config = tampering_server(identity.server_config(), tamper);
+        let mut transport = TransportConfig::default();
+        transport
+            .send_window(1 << 26)
+            .max_concurrent_bidi_streams(VarInt::from_u32(SESSIONS));
+        config.transport_config(Arc::new(transport));
+        Self(Endpoint::server(config, bind).expect("a UDP socket"))
+    }
+
+    /// Is gone, its port with it.
+    pub async fn close(self) {
+        self.0.close(VarInt::from_u32(0), b"");
+        within(DEADLINE, "the endpoint is idle", self.0.wait_idle()).await;
     }
 
     /// Where it is.

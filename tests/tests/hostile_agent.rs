@@ -312,3 +312,106 @@ async fn bytes_that_a_target_says_one_by_one_cost_bounded_memory() {
     let target = trickling(Origin::bind().await);
     downloads(&stack, Mute, target.addr()).await;
 }
+
+/// Makes pieces with gaps of every byte behind the `Open`, as many as fit in a packet.
+#[derive(Clone, Copy, Debug)]
+struct Shredder;
+
+impl Tamper for Shredder {
+    fn drops_stream(&self, _: u64, _: u64, _: u64) -> bool {
+        false
+    }
+
+    fn shreds(&self, stream: u64, offset: u64) -> bool {
+        stream.is_multiple_of(4) && offset >= OPEN
+    }
+}
+
+/// Pieces of as many sessions as it gets, streams that say nothing and answers that nobody takes, all at once.
+async fn everything(hostile: Hostile, deaf: SocketAddr, loud: SocketAddr) {
+    let mut kept = Vec::new();
+    for number in 0..900 {
+        let target = if number % 30 == 0 { loud } else { deaf };
+        let opened = tokio::time::timeout(Duration::from_secs(5), hostile.open(target, 1 << 20)).await;
+        let Ok(Ok(stream)) = opened else { break };
+        kept.push(stream);
+        if number % 3 == 0
+            && let Ok(Ok((mut send, recv))) =
+                tokio::time::timeout(Duration::from_secs(5), hostile.connection.open_bi()).await
+        {
+            let _ = send.write_all(&[1]).await;
+            kept.push((send, recv));
+        }
+    }
+    // By themselves in their packets, and below the thousand gaps for which QUIC closes a connection.
+    let mut shredded = JoinSet::new();
+    for (mut send, recv) in kept {
+        shredded.spawn(async move {
+            let _ = tokio::time::timeout(Duration::from_secs(20), send.write_all(&[7; 8 << 10])).await;
+            (send, recv)
+        });
+    }
+    hostile.connection.closed().await;
+}
+
+/// Of which `limits.memory` is three quarters in a test.
+const CONTAINER: u64 = 64 * MIB * 4 / 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn past_limits_memory_the_agent_that_costs_most_is_cut_off_told_of_once_and_shown_in_the_status() {
+    raise_open_files(16384);
+    let stack = Setup::new()
+        .allow_rule(json!({ "cidr": "127.0.0.1/32" }))
+        .server("limits.memory", "64MiB")
+        .start()
+        .await;
+    stack.pki.issue_agent(MALLORY);
+    let (silent, talking) = (deaf(Origin::bind().await), loud(Origin::bind().await));
+    let began = Instant::now();
+    let attack = on_every_connection(&stack, Shredder, |hostile| {
+        everything(hostile, silent.addr(), talking.addr())
+    });
+    let origin = Origin::bind().await.hello("here");
+    let good = async {
+        loop {
+            let answer = stack.get(origin.addr(), "/");
+            let answer = within(Duration::from_secs(60), "an answer", answer).await;
+            assert_eq!(answer, (200, "here".to_owned()));
+            let status = stack.server.status().await;
+            if status["memory"]["agents_cut_off"].as_u64() >= Some(3) {
+                break status;
+            }
+            let peak = stack.server.peak();
+            assert!(peak < CONTAINER, "{} MiB, {status}", peak / MIB);
+            assert!(began.elapsed() < Duration::from_secs(100), "{status}");
+        }
+    };
+    let status = tokio::select! {
+        status = good => status,
+        () = attack => panic!("the attack ended"),
+    };
+    let peak = stack.server.peak();
+    println!(
+        "{:?}, peak {} MiB, {}",
+        began.elapsed(),
+        peak / MIB,
+        status["memory"]
+    );
+    assert!(peak < CONTAINER, "{} MiB", peak / MIB);
+    assert_eq!(status["memory"]["limit"], 64 * MIB);
+    assert_eq!(status["memory"]["last_cut_off"]["agent"], MALLORY);
+    let told = stack.server.log().matches("takes too much memory").count() as u64;
+    let minutes = 1 + began.elapsed().as_secs() / 60;
+    assert!(
+        (1..=minutes).contains(&told),
+        "{told} lines\n{}",
+        stack.server.log()
+    );
+    let (_, metrics) = stack.server.admin("/metrics").await;
+    assert!(
+        metrics.contains("fluidity_server_agents_cut_off_total"),
+        "{metrics}"
+    );
+    // The good one was never cut off.
+    assert_eq!(stack.agent.status().await["reconnects"], 0);
+}

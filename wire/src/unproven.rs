@@ -241,12 +241,13 @@ mod tests {
     #[test]
     fn too_many_addresses_find_no_place_until_some_are_over() {
         let unproven = Arc::new(Unproven::default());
-        let of = |number: usize| SocketAddr::from((Ipv6Addr::from_bits(number as u128 + 1), 1));
-        let watches: Vec<_> = (0..MOST).map(|number| unproven.watch(of(number))).collect();
+        let most = u32::try_from(MOST).unwrap();
+        let of = |number: u32| SocketAddr::from((Ipv6Addr::from_bits(u128::from(number) + 1), 1));
+        let watches: Vec<_> = (0..most).map(|number| unproven.watch(of(number))).collect();
         assert!(watches.iter().all(Option::is_some));
-        assert!(unproven.watch(of(MOST)).is_none());
+        assert!(unproven.watch(of(most)).is_none());
         drop(watches);
-        assert!(unproven.watch(of(MOST)).is_none());
+        assert!(unproven.watch(of(most)).is_none());
         let Some(long_ago) = Instant::now().checked_sub(LINGER) else {
             return;
         };
@@ -259,7 +260,7 @@ mod tests {
                 .take(10)
                 .for_each(|account| account.left = long_ago);
         }
-        assert!(unproven.watch(of(MOST)).is_some());
+        assert!(unproven.watch(of(most)).is_some());
         assert_eq!(unproven.lock().accounts.len(), MOST - 9);
     }
 }

@@ -10,7 +10,7 @@ pub mod hangup;
 pub mod hardening;
 pub mod listen;
 pub mod logs;
-mod memory;
+pub mod memory;
 pub mod output;
 pub mod ports;
 pub mod quota;

@@ -15,11 +15,23 @@ pub(crate) async fn tend() {
         sleep(PAUSE).await;
         let Some(look) = Look::take() else { return };
         if keeper.gives_back(look) {
-            // A few milliseconds, for which the threads that allocate may wait. A runtime that stops ends it.
-            let _ = tokio::task::spawn_blocking(give_back).await;
+            give_back_now().await;
             keeper.left = Look::take().map_or(look.resident, |look| look.resident);
         }
     }
+}
+
+/// Gives back at once what is free: a few milliseconds, for which the threads that allocate may wait.
+pub async fn give_back_now() {
+    // A runtime that stops ends it.
+    let _ = tokio::task::spawn_blocking(give_back).await;
+}
+
+/// Resident memory in bytes; `None` where the system does not tell.
+pub fn resident() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * PAGE)
 }
 
 /// The process at one moment.
@@ -34,15 +46,13 @@ struct Look {
 impl Look {
     /// `None` where the system does not tell.
     fn take() -> Option<Self> {
-        let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-        let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
         // The name before it may hold spaces and parentheses.
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
         let user: u64 = fields.next()?.parse().ok()?;
         let system: u64 = fields.next()?.parse().ok()?;
         Some(Self {
-            resident: pages * PAGE,
+            resident: resident()?,
             cpu: user + system,
         })
     }
