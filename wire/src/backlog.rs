@@ -1,58 +1,150 @@
-//! How much a connection keeps of what was written to it, unsent or not acknowledged yet.
+//! How much the engine keeps of what a connection's sessions wrote: unsent, or not acknowledged yet.
 //!
-//! One static number large enough for a long path lets a short one queue megabytes in front of the wire: they are cold in
-//! the caches when their turn comes, they take memory, and what is written after them waits behind them. So the limit
-//! follows the congestion window, with room for what a lost packet keeps from being let go.
+//! The engine has one limit for a connection, and wakes all who wait for it at once, the last one first. One bulk sender
+//! takes what there is, and a request beside it waits for seconds. So the engine's limit is out of reach, and each session
+//! has a limit of its own here: a multiple of what is *free*. One session alone may hold two thirds of the room, two may
+//! hold two fifths each, and a newcomer always finds some. Each waits for its own bytes only, and wakes when they are
+//! acknowledged.
 //!
-//! Invariant: never less than the congestion window, so that the path alone limits what is sent.
+//! The room follows the congestion window: that much is in flight, and what arrived behind a lost packet is kept for two
+//! round trips more. Whatever is more than that would only be old when it leaves.
+//!
+//! Invariants: a session that holds nothing may always write; all sessions together hold at most [`MOST_ROOM`] and what
+//! [`SMALL_SHARES`] comes to; no lock on the way of a byte but the engine's own.
 
 use quinn::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The limit of one connection.
+/// The room of one connection.
 #[derive(Debug)]
 pub(crate) struct Backlog {
-    connection: Connection,
+    /// `None` in tests: the room stays as it is.
+    connection: Option<Connection>,
+    room: AtomicU64,
+    held: AtomicU64,
+    /// Sessions that hold something.
+    holders: AtomicU64,
     written: AtomicU64,
-    limit: AtomicU64,
 }
 
 impl Backlog {
-    /// That of a connection whose transport starts with [`LEAST`].
-    pub(crate) fn new(connection: Connection) -> Self {
+    /// That of a new connection.
+    pub(crate) fn new(connection: Option<Connection>) -> Self {
         Self {
             connection,
+            room: AtomicU64::new(room(0)),
+            held: AtomicU64::new(0),
+            holders: AtomicU64::new(0),
             written: AtomicU64::new(0),
-            limit: AtomicU64::new(LEAST),
         }
     }
 
-    /// Notes that `bytes` were written, and now and then looks how large the path is.
-    pub(crate) fn wrote(&self, bytes: u64) {
+    /// Bytes that one session may hold now.
+    pub(crate) fn limit(&self) -> u64 {
+        let free = self
+            .room
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.held.load(Ordering::Relaxed));
+        let holders = self.holders.load(Ordering::Relaxed).max(1);
+        (free * TIMES_FREE).max((SMALL_SHARES / holders).min(SMALL_SHARE))
+    }
+
+    /// A session has `bytes` more in the engine; it held nothing before where it is `new`.
+    pub(crate) fn hold(&self, bytes: u64, new: bool) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
+        if new {
+            self.holders.fetch_add(1, Ordering::Relaxed);
+        }
+        self.follow(bytes);
+    }
+
+    /// The engine let `bytes` of a session go, and that was all of them where it is `last`.
+    pub(crate) fn let_go(&self, bytes: u64, last: bool) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        if last {
+            self.holders.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Now and then looks how large the path is.
+    fn follow(&self, bytes: u64) {
+        let known = self.room.load(Ordering::Relaxed);
+        let often = (known / LOOKS).min(MOST_BETWEEN_LOOKS);
         let before = self.written.fetch_add(bytes, Ordering::Relaxed);
-        if before / LOOK == (before + bytes) / LOOK {
-            return;
-        }
-        let limit = limit(self.connection.stats().path.cwnd);
-        let known = self.limit.load(Ordering::Relaxed);
-        // The connection has to wake up for each change.
-        if limit > known || limit < known / 2 {
-            self.limit.store(limit, Ordering::Relaxed);
-            self.connection.set_send_window(limit);
+        if before / often != (before + bytes) / often
+            && let Some(connection) = &self.connection
+        {
+            self.room
+                .store(room(connection.stats().path.cwnd), Ordering::Relaxed);
         }
     }
 }
 
-fn limit(window: u64) -> u64 {
-    window.saturating_mul(WINDOWS).saturating_add(LEAST).min(MOST)
+/// So much that one session alone may hold [`WINDOWS`] and [`MORE`].
+fn room(window: u64) -> u64 {
+    let alone = window.saturating_mul(WINDOWS).saturating_add(MORE);
+    (alone + alone / TIMES_FREE).min(MOST_ROOM)
 }
 
-/// What a connection starts with, and never has less of.
-pub(crate) const LEAST: u64 = 1024 * 1024;
-/// What it never has more of.
-const MOST: u64 = 16 * 1024 * 1024;
-/// Congestion windows beyond that: one is in flight, and what arrived behind a lost packet is kept for about two more
-/// round trips, until the packet was missed, sent again and acknowledged.
+/// A session may hold so many times what is free.
+const TIMES_FREE: u64 = 2;
+/// Congestion windows: one is in flight, and what arrived behind a lost packet is kept for about two more round trips, until
+/// the packet was missed, sent again and acknowledged.
 const WINDOWS: u64 = 3;
-/// Bytes between two looks. In between the congestion window grows by no more than was acknowledged.
-const LOOK: u64 = 256 * 1024;
+/// Beyond that: the next bytes are there when an acknowledgement comes.
+const MORE: u64 = 64 * 1024;
+const MOST_ROOM: u64 = 24 * 1024 * 1024;
+/// What each session may hold at least, as long as they do not come to more than [`SMALL_SHARES`] together; where very many
+/// hold something, less.
+const SMALL_SHARE: u64 = 16 * 1024;
+const SMALL_SHARES: u64 = 1024 * 1024;
+/// How often the room is looked at while it is filled once.
+const LOOKS: u64 = 8;
+const MOST_BETWEEN_LOOKS: u64 = 256 * 1024;
+/// The engine's own limit, which nothing comes to.
+pub(crate) const OUT_OF_REACH: u64 = 64 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_session_gets_two_thirds_and_each_newcomer_finds_some() {
+        let backlog = Backlog::new(None);
+        let all = room(0);
+        let mut held = Vec::new();
+        for others in 1_u64..=20 {
+            let limit = backlog.limit();
+            assert!(
+                limit >= SMALL_SHARE.min(all / (others * TIMES_FREE)),
+                "{others}: {limit}"
+            );
+            backlog.hold(limit, true);
+            held.push(limit);
+        }
+        assert_eq!(
+            held.first(),
+            Some(&(all * TIMES_FREE)),
+            "it is limited by what it holds itself"
+        );
+    }
+
+    #[test]
+    fn sessions_that_fill_whatever_they_may_stay_within_the_room_and_the_small_shares() {
+        let backlog = Backlog::new(None);
+        let mut held = vec![0_u64; 4096];
+        for _ in 0..4 {
+            for own in &mut held {
+                while *own < backlog.limit() {
+                    let more = (backlog.limit() - *own).min(4096);
+                    backlog.hold(more, *own == 0);
+                    *own += more;
+                }
+            }
+        }
+        let all: u64 = held.iter().sum();
+        // A share shrinks as sessions come: the sum of 1/n.
+        assert!(all <= room(0) + SMALL_SHARES * 6, "{all}");
+        assert!(held.iter().all(|own| *own > 0));
+    }
+}

@@ -154,8 +154,8 @@ impl Window {
 
     /// Notes that the reader took `bytes`; returns a new limit where it is time to grant one.
     ///
-    /// Half a window taken in less than four round trips doubles the window: the path can carry more than the
-    /// window lets through. Half a window that took seconds gives half of what was borrowed back. A limit goes out for
+    /// The window grows to what the reader took in four round trips, twice as wide at the most in one step. Half a window
+    /// that took seconds gives half of what was borrowed back. A limit goes out for
     /// an eighth of a wide window: where packets are lost, the reader is two round trips behind the sender, and more of
     /// the window held back would stop it.
     pub(crate) fn deliver(&mut self, bytes: u64, now: Instant, rtt: Duration) -> Option<u64> {
@@ -167,8 +167,9 @@ impl Window {
         let (since, behind) = self.looked;
         if self.delivered - behind >= size / 2 {
             let taken_in = now.saturating_duration_since(since);
-            if taken_in < (rtt * 4).max(QUICK) {
-                self.widen(size.min(MAX_WINDOW.saturating_sub(size)));
+            let wanted = wanted(size / 2, taken_in, rtt);
+            if wanted > size {
+                self.widen((wanted - size).min(size).min(MAX_WINDOW.saturating_sub(size)));
             } else if taken_in > SLOW {
                 self.borrowed -= self.borrowed.div_ceil(2);
             }
@@ -214,6 +215,13 @@ impl Drop for Window {
     }
 }
 
+/// The window for a reader that took `bytes` in this time: what is in flight, what was missed is sent again for a round trip,
+/// and its room to grow.
+fn wanted(bytes: u64, taken_in: Duration, rtt: Duration) -> u64 {
+    let window = u128::from(bytes) * (rtt * 4).max(QUICK).as_nanos() / taken_in.as_nanos().max(1);
+    u64::try_from(window).unwrap_or(u64::MAX)
+}
+
 /// One task's place to wait.
 #[derive(Debug, Default)]
 pub(crate) struct WakerSlot(Mutex<Option<Waker>>);
@@ -239,8 +247,8 @@ impl WakerSlot {
 
 /// Less is not worth a message, but to a window that is not much more.
 const LEAST_GRANT: u64 = 128 * 1024;
-/// Half a window in less than this always counts as quick: on a path of microseconds, grants cost more than memory.
-const QUICK: Duration = Duration::from_millis(5);
+/// Four round trips are never taken for less: on a path of microseconds, grants cost more than memory.
+const QUICK: Duration = Duration::from_millis(10);
 /// Half a window in more than this means that the reader does not need so much.
 const SLOW: Duration = Duration::from_secs(2);
 

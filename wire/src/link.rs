@@ -88,7 +88,7 @@ impl Link {
         let link = Arc::new(Self {
             connection: connection.clone(),
             outbox: outbox.clone(),
-            backlog: Arc::new(Backlog::new(connection.clone())),
+            backlog: Arc::new(Backlog::new(Some(connection.clone()))),
             pool: Pool::new(share, Some(connection.clone())),
             permitted: Permitted::new(options.max_sessions),
             peer: watched,

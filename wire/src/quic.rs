@@ -116,8 +116,8 @@ fn transport(options: &QuicOptions) -> Result<Arc<TransportConfig>, QuicError> {
         .stream_receive_window(window(MAX_WINDOW))
         // Its link has it follow what was granted (`pool`).
         .receive_window(window(GUARANTEED))
-        // `backlog` lets it follow the path.
-        .send_window(backlog::LEAST)
+        // `backlog` has a limit for each session.
+        .send_window(backlog::OUT_OF_REACH)
         .datagram_receive_buffer_size(None)
         .congestion_controller_factory(Arc::new(ModelConfig));
     Ok(Arc::new(transport))

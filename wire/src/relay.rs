@@ -289,17 +289,17 @@ async fn outward(
             }
             continue;
         }
-        let credit = match send.available() {
+        let room = match send.writable_now() {
             0 => tokio::select! {
-                credit = send.credit() => credit,
+                room = send.writable() => room,
                 cut = &mut stopped => return Err(end_of(cut)),
                 // What it received before can still be delivered, if the peer comes to taking it.
                 () = async { failed(tcp).await; sleep(GRACE).await } => return Err(RelayEnd::TcpReset),
             },
-            credit => credit,
+            room => room,
         };
         let bytes = buffer.for_a_read_of(size);
-        let room = usize::try_from(credit)
+        let room = usize::try_from(room)
             .unwrap_or(usize::MAX)
             .min(size)
             .min(bytes.capacity());
@@ -317,7 +317,7 @@ async fn outward(
                 }
                 // A small part of a buffer would keep all of it until the peer acknowledged it.
                 let chunk = if read < bytes.capacity() / 2 {
-                    let chunk = send.copied(bytes);
+                    let chunk = Bytes::copy_from_slice(bytes);
                     bytes.clear();
                     chunk
                 } else {

@@ -5,7 +5,7 @@
 //! A [`SessionRecv`] ends with `None` only on the peer's own end. Used by `relay` and, as [`SessionIo`], by hyper.
 
 mod ahead;
-mod pieces;
+mod queue;
 mod recv;
 mod send;
 mod session_io;

@@ -1,6 +1,6 @@
 //! The sending half: bytes inside the peer's credit, an end on purpose, or a cut.
 
-use super::pieces::Pieces;
+use super::queue::Queue;
 use super::{SessionState, StreamCut, cut_of_write};
 use crate::backlog::Backlog;
 use crate::code::ResetCode;
@@ -8,7 +8,7 @@ use crate::message::Control;
 use bytes::Bytes;
 use quinn::{SendStream, StoppedError, WriteError};
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -20,11 +20,12 @@ use tokio_util::sync::ReusableBoxFuture;
 pub struct SessionSend {
     stream: SendStream,
     state: Arc<SessionState>,
-    backlog: Arc<Backlog>,
     sent: u64,
     ended: bool,
-    /// Small pieces that the peer has not acknowledged.
-    pieces: Pieces,
+    /// What the peer has not acknowledged.
+    queue: Queue,
+    /// The stream's, as the engine knows it.
+    priority: i32,
     /// Tells of the peer's stop; made when a write has to wait.
     stop: Option<ReusableBoxFuture<'static, StreamCut>>,
 }
@@ -34,10 +35,10 @@ impl SessionSend {
         Self {
             stream,
             state,
-            backlog,
             sent: 0,
             ended: false,
-            pieces: Pieces::default(),
+            queue: Queue::new(backlog),
+            priority: 0,
             stop: None,
         }
     }
@@ -57,41 +58,64 @@ impl SessionSend {
         self.state.credit.available(self.sent)
     }
 
-    /// The same bytes in memory of just their size.
-    pub(crate) fn copied(&self, bytes: &[u8]) -> Bytes {
-        self.pieces.copy(bytes)
-    }
-
     /// Whether the peer has not acknowledged so many small pieces that the next ones should be gathered first.
     pub(crate) fn scattered(&self) -> bool {
-        self.pieces.many()
+        self.queue.is_scattered()
     }
 
-    /// Waits until bytes may be written; returns how many. Cancel safe.
+    /// Waits until the peer lets bytes through; returns how many. Cancel safe.
     pub async fn credit(&self) -> u64 {
         poll_fn(|context| self.state.credit.poll_available(self.sent, context)).await
     }
 
-    /// Writes all of `chunk` without copying it, waiting for credit where it does not suffice.
+    /// How many bytes may be written now without waiting for the peer's credit or for this session's place in memory.
+    pub(crate) fn writable_now(&self) -> u64 {
+        self.available().min(self.queue.room())
+    }
+
+    /// As [`writable_now`](Self::writable_now), but waits while it is 0. Cancel safe.
+    pub(crate) async fn writable(&self) -> u64 {
+        poll_fn(|context| {
+            let credit = ready!(self.state.credit.poll_available(self.sent, context));
+            self.queue.poll_room(context).map(|room| room.min(credit))
+        })
+        .await
+    }
+
+    /// Writes all of `chunk` without copying it, waiting for credit and room where they do not suffice.
     ///
     /// Not cancel safe: a part may have been written. The stream can then only be reset.
     pub async fn write_chunk(&mut self, mut chunk: Bytes) -> Result<(), StreamCut> {
         while !chunk.is_empty() {
-            let credit = poll_fn(|context| self.poll_credit(context)).await?;
-            let size = usize::try_from(credit).unwrap_or(usize::MAX).min(chunk.len());
-            let part = chunk.split_to(size);
+            let room = poll_fn(|context| self.poll_writable(context)).await?;
+            let size = usize::try_from(room).unwrap_or(usize::MAX).min(chunk.len());
+            let part = self.hold(chunk.split_to(size));
             self.write_raw(part).await?;
-            self.wrote(size);
+            self.sent += u64::try_from(size).unwrap_or(u64::MAX);
         }
         Ok(())
     }
 
     /// How many bytes may be written, or why none will be any more.
-    fn poll_credit(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, StreamCut>> {
-        match self.state.credit.poll_available(self.sent, context) {
-            Poll::Ready(credit) => Poll::Ready(Ok(credit)),
-            Poll::Pending => self.poll_stopped(context).map(Err),
+    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<Result<u64, StreamCut>> {
+        let credit = self.state.credit.poll_available(self.sent, context);
+        let room = credit.map(|credit| self.queue.poll_room(context).map(|room| room.min(credit)));
+        match room {
+            Poll::Ready(Poll::Ready(room)) => Poll::Ready(Ok(room)),
+            _ => self.poll_stopped(context).map(Err),
         }
+    }
+
+    /// Counts bytes as this session's until they are acknowledged, and lets its priority follow.
+    fn hold(&mut self, bytes: Bytes) -> Bytes {
+        let bytes = self.queue.hold(bytes);
+        let priority = self.queue.priority();
+        if priority != self.priority {
+            self.priority = priority;
+            // Refused only where the stream has ended: then nothing follows.
+            let _ = self.stream.set_priority(priority);
+        }
+        bytes
     }
 
     /// What a write came to; one that waits is over as well when the peer stops the stream.
@@ -122,19 +146,14 @@ impl SessionSend {
         bytes: &[u8],
         context: &mut Context<'_>,
     ) -> Poll<Result<usize, StreamCut>> {
-        let credit = ready!(self.poll_credit(context))?;
-        let size = usize::try_from(credit).unwrap_or(usize::MAX).min(bytes.len());
-        let part = bytes.get(..size).unwrap_or(bytes);
-        let written = Pin::new(&mut self.stream).poll_write(context, part);
-        let written = ready!(self.or_stopped(written, context))?;
-        self.wrote(written);
+        let room = ready!(self.poll_writable(context))?;
+        let size = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+        let mut part = [self.hold(Bytes::copy_from_slice(bytes.get(..size).unwrap_or(bytes)))];
+        // It keeps nothing between two polls, and what it did not take is let go.
+        let written = pin!(self.stream.write_chunks(&mut part)).poll(context);
+        let written = ready!(self.or_stopped(written, context))?.bytes;
+        self.sent += u64::try_from(written).unwrap_or(u64::MAX);
         Poll::Ready(Ok(written))
-    }
-
-    fn wrote(&mut self, size: usize) {
-        let size = u64::try_from(size).unwrap_or(u64::MAX);
-        self.sent += size;
-        self.backlog.wrote(size);
     }
 
     pub(crate) fn raise_credit(&self, limit: u64) {
