@@ -52,7 +52,7 @@ pub use rogue::RogueServer;
 pub use scratch::Scratch;
 pub use server::TestServer;
 pub use settings::Settings;
-pub use stack::{Setup, Stack};
+pub use stack::{Setup, Stack, get};
 pub use tls_files::TlsFiles;
 pub use wait::{until, within};
 pub use web::{BYTES, Frame, web};

@@ -131,11 +131,16 @@ impl Stack {
 
     /// A small request through the tunnel: status and body.
     pub async fn get(&self, origin: SocketAddr, path: &str) -> (u16, String) {
-        let mut client = self.client().await;
-        let request =
-            format!("GET http://{origin}{path} HTTP/1.1\r\nHost: {origin}\r\nConnection: close\r\n\r\n");
-        client.write(request).await;
-        let (head, body) = client.read_response().await;
-        (head.status(), String::from_utf8_lossy(&body).into_owned())
+        get(self.proxy(), origin, path).await
     }
+}
+
+/// A request over a new client connection to a proxy: the status and the body.
+pub async fn get(proxy: SocketAddr, origin: SocketAddr, path: &str) -> (u16, String) {
+    let mut client = Peer::dial(proxy).await;
+    let request =
+        format!("GET http://{origin}{path} HTTP/1.1\r\nHost: {origin}\r\nConnection: close\r\n\r\n");
+    client.write(request).await;
+    let (head, body) = client.read_response().await;
+    (head.status(), String::from_utf8_lossy(&body).into_owned())
 }

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use fluidity_tests::{
-    Hostile, MIB, Origin, Peer, Served, Setup, Stack, Tamper, Untampered, open_message, raise_open_files,
-    until, within,
+    Hostile, MIB, Origin, Peer, Served, Setup, Stack, Tamper, Untampered, get, open_message,
+    raise_open_files, until, within,
 };
 use quinn::{ConnectionError, SendStream};
 use serde_json::json;
@@ -18,6 +18,7 @@ const LIMIT: u64 = 220 * MIB;
 const ATTACK: Duration = Duration::from_secs(15);
 /// As many connections as the attacker tries to have.
 const CONNECTIONS: usize = 6;
+const MINUTE: Duration = Duration::from_secs(60);
 const MALLORY: &str = "mallory";
 
 /// A server with a good agent, and the identity of a bad one; whatever listens on loopback may be reached.
@@ -49,34 +50,55 @@ fn loud(origin: Origin) -> Served {
 }
 
 /// While `attack` goes on, a well-behaved agent's requests are answered; returns the slowest.
+///
+/// They come from a thread of their own, and the attack leaves the processor to everybody else: in the field it does not run
+/// on the server's machine, and what is looked at is the server.
 async fn served_beside<F: Future<Output = ()>>(stack: &Stack, attack: F) -> Duration {
-    let origin = Origin::bind().await.hello("here");
-    let good = async {
-        let began = Instant::now();
-        let (mut slowest, mut count) = (Duration::ZERO, 0);
-        while began.elapsed() < ATTACK || count < 20 {
-            let asked = Instant::now();
-            let answer = within(
-                Duration::from_secs(60),
-                "an answer",
-                stack.get(origin.addr(), "/"),
-            )
-            .await;
-            assert_eq!(answer, (200, "here".to_owned()));
-            slowest = slowest.max(asked.elapsed());
-            count += 1;
-            assert!(stack.server.peak() < LIMIT, "{} MiB", stack.server.peak() / MIB);
-        }
-        println!(
-            "{count} requests, slowest {slowest:?}, peak {} MiB",
-            stack.server.peak() / MIB
-        );
-        slowest
-    };
-    tokio::select! {
-        slowest = good => slowest,
+    let proxy = stack.proxy();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let good = std::thread::Builder::new().name("good".into()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let served = runtime.expect("a runtime").block_on(ask_for_a_while(proxy));
+        // Nobody listens when the attack has ended, which is told of elsewhere.
+        let _ = tell.send(served);
+    });
+    give_way(good.expect("a thread").thread());
+    let (count, slowest) = tokio::select! {
+        served = told => served.expect("a good request failed"),
         () = attack => panic!("the attack ended"),
+    };
+    let peak = stack.server.peak();
+    println!("{count} requests, slowest {slowest:?}, peak {} MiB", peak / MIB);
+    assert!(peak < LIMIT, "{} MiB", peak / MIB);
+    slowest
+}
+
+async fn ask_for_a_while(proxy: SocketAddr) -> (u32, Duration) {
+    let origin = Origin::bind().await.hello("here");
+    let began = Instant::now();
+    let (mut slowest, mut count) = (Duration::ZERO, 0);
+    while began.elapsed() < ATTACK || count < 20 {
+        let asked = Instant::now();
+        let answer = within(MINUTE, "an answer", get(proxy, origin.addr(), "/")).await;
+        assert_eq!(answer, (200, "here".to_owned()));
+        slowest = slowest.max(asked.elapsed());
+        count += 1;
     }
+    (count, slowest)
+}
+
+/// This process's threads run only where nobody else wants the processor, but the one that asks.
+fn give_way(asks: &std::thread::Thread) {
+    let name = |task: &std::path::Path| std::fs::read_to_string(task.join("comm")).unwrap_or_default();
+    let tasks = std::fs::read_dir("/proc/self/task").expect("this process's threads");
+    let tasks = tasks.filter_map(|task| Some(task.ok()?.path()));
+    let others = tasks.filter(|task| name(task).trim() != asks.name().unwrap_or_default());
+    let ids = others.filter_map(|task| Some(task.file_name()?.to_owned()));
+    let renice = std::process::Command::new("renice")
+        .args(["-n", "19", "-p"])
+        .args(ids)
+        .output();
+    assert!(renice.is_ok_and(|done| done.status.success()), "renice");
 }
 
 /// Does the same on every connection that the attacker gets, and again on a new one when it loses one.
