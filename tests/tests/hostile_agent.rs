@@ -110,11 +110,11 @@ where
 {
     let attackers = (0..CONNECTIONS).map(|_| async {
         loop {
-            match hostile(stack, tamper.clone()).await {
-                Ok(connection) => attack(connection).await,
-                // One too many, and it is told so.
-                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            if let Ok(connection) = hostile(stack, tamper.clone()).await {
+                attack(connection).await;
             }
+            // One too many, and it is told so, or cut off. Its sockets are closed a little later.
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     });
     futures_util::future::join_all(attackers).await;
