@@ -15,7 +15,6 @@ const LIKE_WIFI: &str = "delay=25 rate=40 queue=250 jitter=8 loss=1 gap=60 perio
 const PATIENCE: Duration = Duration::from_secs(90);
 
 #[test]
-#[ignore = "red: a bulk session takes all the room that sessions may hold unsent"]
 fn small_requests_beside_a_download_wait_at_most_ten_round_trips() {
     let Some(line) = Line::new(CLEAN) else { return };
     let bulk = line.client("bulk", &["down", "--duration", "10"]);
@@ -23,7 +22,6 @@ fn small_requests_beside_a_download_wait_at_most_ten_round_trips() {
 }
 
 #[test]
-#[ignore = "red: a bulk session takes all the room that sessions may hold unsent"]
 fn small_requests_beside_an_upload_wait_at_most_ten_round_trips() {
     let Some(line) = Line::new(CLEAN) else { return };
     let bulk = line.client("bulk", &["up", "--duration", "10", "--name", "bulk"]);
@@ -69,7 +67,6 @@ fn on_a_line_like_wifi_neither_direction_stands_still() {
 }
 
 #[test]
-#[ignore = "red: the congestion controller stays at its least window"]
 fn after_the_mtu_fell_under_both_directions_each_comes_back() {
     // A MB a second each way.
     let Some(line) = Line::new("delay=20 rate=8") else {
