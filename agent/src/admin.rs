@@ -2,7 +2,7 @@
 
 use crate::config::SCHEMA;
 use crate::lifecycle::{Accounts, Lifecycle};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Now};
 use crate::tunnel::{Dialer, Phase, State};
 use fluidity_daemon::admin::{AdminPages, Health};
 use fluidity_daemon::shutdown::Shutdown;
@@ -68,8 +68,13 @@ impl AdminPages for Pages {
 
     fn metrics(&self) -> String {
         let phase = self.phase();
-        self.metrics
-            .render(phase.state == State::Connected, phase.reconnects)
+        self.metrics.render(Now {
+            state: self.state(&phase).0,
+            connected: phase.state == State::Connected,
+            reconnects: phase.reconnects,
+            path: phase.path(),
+            packets: self.dialer.paths().packets(),
+        })
     }
 
     fn status(&self) -> Value {

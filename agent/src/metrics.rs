@@ -1,18 +1,22 @@
-//! What the agent counts, in the Prometheus text format.
+//! What the agent counts, in the OpenMetrics text format.
 
 use crate::refusals::Refusals;
-use fluidity_wire::Kind;
+use crate::tunnel::State;
 use fluidity_wire::relay::RelayCounters;
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use fluidity_wire::{Kind, Packets, Path};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 
 /// Counters and gauges of one agent.
 pub struct Metrics {
@@ -29,7 +33,75 @@ pub struct Metrics {
     connected: Gauge,
     reconnects: Counter,
     identity: Gauge,
+    state: Family<StateLabel, Gauge>,
+    rtt: Known,
+    window: Known,
+    sent: Counter,
+    lost: Counter,
+    congestion: Counter,
+    held: Gauge,
+    waited: Histogram,
     refusals: Refusals,
+    /// One page at a time: counters that are kept elsewhere are brought up to it.
+    rendering: Mutex<()>,
+}
+
+/// What there is at the moment, by those who know it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Now {
+    /// The state's name, as the status has it.
+    pub state: &'static str,
+    /// Whether the tunnel takes sessions.
+    pub connected: bool,
+    /// How often it was connected again.
+    pub reconnects: u64,
+    /// The way of its connection, where there is one.
+    pub path: Option<Path>,
+    /// Of all its connections until now.
+    pub packets: Packets,
+}
+
+/// A number that is not on the page at times.
+#[derive(Clone, Debug, Default)]
+struct Known(Gauge<f64, AtomicU64>);
+
+impl Known {
+    fn set(&self, value: Option<f64>) {
+        self.0.set(value.unwrap_or(f64::NAN));
+    }
+}
+
+impl EncodeMetric for Known {
+    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
+        self.0.encode(encoder)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Gauge
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.get().is_nan()
+    }
+}
+
+/// A request that waits for the tunnel, counted until it is dropped.
+#[derive(Debug)]
+pub struct Held {
+    since: Instant,
+    metrics: Arc<Metrics>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.metrics.held.dec();
+        self.metrics.waited.observe(self.since.elapsed().as_secs_f64());
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -55,7 +127,7 @@ struct ReasonLabel {
 
 impl Default for Metrics {
     fn default() -> Self {
-        let mut registry = Registry::with_prefix("fluidity_agent");
+        let mut all = Registry::with_prefix("fluidity");
         let metrics = Self {
             moved: Arc::default(),
             bytes: Family::default(),
@@ -69,10 +141,27 @@ impl Default for Metrics {
             connected: Gauge::default(),
             reconnects: Counter::default(),
             identity: Gauge::default(),
+            state: Family::default(),
+            rtt: Known::default(),
+            window: Known::default(),
+            sent: Counter::default(),
+            lost: Counter::default(),
+            congestion: Counter::default(),
+            held: Gauge::default(),
+            waited: Histogram::new(WAIT_SECONDS),
+            rendering: Mutex::default(),
             refusals: Refusals::default(),
             registry: Registry::default(),
         };
-        registry.register("bytes", "Bytes moved by sessions", metrics.bytes.clone());
+        // Its name is its unit: fluidity_agent_bytes.
+        all.register_with_unit(
+            "agent",
+            "Bytes moved by sessions",
+            Unit::Bytes,
+            metrics.bytes.clone(),
+        );
+        let registry = all.sub_registry_with_prefix("agent");
+        metrics.register_tunnel(registry);
         registry.register("sessions_active", "Sessions that run", metrics.active.clone());
         registry.register(
             "sessions_started",
@@ -117,7 +206,10 @@ impl Default for Metrics {
             "The program",
             Info::new([("version", env!("CARGO_PKG_VERSION"))].to_vec()),
         );
-        Self { registry, ..metrics }
+        Self {
+            registry: all,
+            ..metrics
+        }
     }
 }
 
@@ -128,6 +220,61 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
+    fn register_tunnel(&self, registry: &mut Registry) {
+        registry.register(
+            "tunnel_state",
+            "1 for the state that the tunnel is in, 0 for all others",
+            self.state.clone(),
+        );
+        registry.register_with_unit(
+            "tunnel_rtt",
+            "The round trip of the tunnel's connection, as QUIC estimates it",
+            Unit::Seconds,
+            self.rtt.clone(),
+        );
+        registry.register_with_unit(
+            "tunnel_congestion_window",
+            "The congestion window of the tunnel's connection",
+            Unit::Bytes,
+            self.window.clone(),
+        );
+        registry.register(
+            "tunnel_packets_sent",
+            "UDP packets that were sent to the server",
+            self.sent.clone(),
+        );
+        registry.register(
+            "tunnel_packets_lost",
+            "UDP packets to the server that were lost",
+            self.lost.clone(),
+        );
+        registry.register(
+            "tunnel_congestion_events",
+            "How often a congestion window was made smaller",
+            self.congestion.clone(),
+        );
+        registry.register(
+            "requests_held",
+            "Requests that wait for the tunnel",
+            self.held.clone(),
+        );
+        registry.register_with_unit(
+            "tunnel_wait",
+            "How long requests waited for the tunnel, of those that had to",
+            Unit::Seconds,
+            self.waited.clone(),
+        );
+    }
+
+    /// A request has to wait for the tunnel, for as long as the guard lives.
+    pub fn request_held(metrics: &Arc<Self>) -> Held {
+        metrics.held.inc();
+        Held {
+            since: Instant::now(),
+            metrics: metrics.clone(),
+        }
+    }
+
     /// Bytes moved by all sessions, as they move.
     pub fn moved(&self) -> &Arc<RelayCounters> {
         &self.moved
@@ -196,10 +343,21 @@ impl Metrics {
         (self.active.get(), opened)
     }
 
-    /// Everything as text; the tunnel's own state is told by whoever knows it.
-    pub fn render(&self, connected: bool, reconnects: u64) -> String {
-        self.connected.set(i64::from(connected));
-        raise(&self.reconnects, reconnects);
+    /// Everything as text.
+    pub fn render(&self, now: Now) -> String {
+        let _one = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
+        self.connected.set(i64::from(now.connected));
+        raise(&self.reconnects, now.reconnects);
+        for state in State::ALL.map(State::name).into_iter().chain(["draining"]) {
+            let gauge = self.state.get_or_create(&StateLabel { state });
+            gauge.set(i64::from(state == now.state));
+        }
+        self.rtt.set(now.path.map(|path| path.rtt.as_secs_f64()));
+        let window = |path: Path| f64::from(u32::try_from(path.window).unwrap_or(u32::MAX));
+        self.window.set(now.path.map(window));
+        raise(&self.sent, now.packets.sent);
+        raise(&self.lost, now.packets.lost);
+        raise(&self.congestion, now.packets.congestion_events);
         for (direction, moved) in [("up", &self.moved.outward), ("down", &self.moved.inward)] {
             raise(
                 &self.bytes.get_or_create(&Direction { direction }),
@@ -218,25 +376,56 @@ fn raise(counter: &Counter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }
 
+const WAIT_SECONDS: [f64; 10] = [0.01, 0.05, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 60.0];
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn what_was_counted_is_on_the_page() {
-        let metrics = Metrics::default();
+        let metrics = Arc::new(Metrics::default());
         metrics.session_started(Kind::Connect);
         metrics.session_started(Kind::Http);
         metrics.session_ended(Kind::Http, "finished");
         metrics.moved().inward.fetch_add(5, Ordering::Relaxed);
-        metrics.render(true, 2);
-        let page = metrics.render(true, 2);
+        let held = Metrics::request_held(&metrics);
+        drop(Metrics::request_held(&metrics));
+        let now = Now {
+            state: "connected",
+            connected: true,
+            reconnects: 2,
+            path: Some(Path {
+                rtt: Duration::from_millis(25),
+                window: 12_000,
+            }),
+            packets: Packets {
+                sent: 9,
+                lost: 1,
+                congestion_events: 3,
+            },
+        };
+        metrics.render(now);
+        let page = metrics.render(now);
         for line in [
             "# TYPE fluidity_agent_sessions_active gauge",
             "fluidity_agent_sessions_active 1",
             "fluidity_agent_sessions_ended_total{kind=\"http\",end=\"finished\"} 1",
             "fluidity_agent_bytes_total{direction=\"down\"} 5",
             "fluidity_agent_connected 1",
+            "# UNIT fluidity_agent_bytes bytes",
+            "fluidity_agent_tunnel_state{state=\"connected\"} 1",
+            "fluidity_agent_tunnel_state{state=\"dormant\"} 0",
+            "fluidity_agent_tunnel_state{state=\"draining\"} 0",
+            "fluidity_agent_tunnel_rtt_seconds 0.025",
+            "fluidity_agent_tunnel_congestion_window_bytes 12000.0",
+            "fluidity_agent_tunnel_packets_sent_total 9",
+            "fluidity_agent_tunnel_packets_lost_total 1",
+            "fluidity_agent_tunnel_congestion_events_total 3",
+            "fluidity_agent_requests_held 1",
+            "# UNIT fluidity_agent_tunnel_wait_seconds seconds",
+            "fluidity_agent_tunnel_wait_seconds_count 1",
             "fluidity_agent_reconnects_total 2",
             "# UNIT fluidity_agent_identity_expires_timestamp_seconds seconds",
             concat!(
@@ -249,5 +438,12 @@ mod tests {
             assert!(page.lines().any(|found| found == line), "no {line:?} in\n{page}");
         }
         assert_eq!(metrics.sessions(), (1, 2));
+        drop(held);
+        let page = metrics.render(Now::default());
+        assert!(page.contains("fluidity_agent_requests_held 0\n"), "{page}");
+        // Without a connection there is no round trip, and no zero in its place.
+        for absent in ["tunnel_rtt", "tunnel_congestion_window"] {
+            assert!(!page.contains(absent), "{page}");
+        }
     }
 }

@@ -298,7 +298,10 @@ impl Tunnel {
                 if phase.lasting && matches!(phase.state, State::Connecting | State::Disconnected) {
                     return Err(not_connected(&phase));
                 }
-                let waiting = waiting.get_or_insert_with(|| cause.part("wait for the tunnel"));
+                let (waiting, _) = waiting.get_or_insert_with(|| {
+                    let held = Metrics::request_held(&self.metrics);
+                    (cause.part("wait for the tunnel"), held)
+                });
                 match phase.state {
                     State::Dormant => {
                         self.demand.raise(waiting.parent());

@@ -24,7 +24,6 @@ use http::Uri;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -142,8 +141,8 @@ impl Activity {
 
     /// Looks whether anything happened.
     fn look(&mut self) {
-        let moved = self.metrics.moved();
-        let moved = moved.inward.load(Ordering::Relaxed) + moved.outward.load(Ordering::Relaxed);
+        let moved = self.metrics.traffic().total();
+        let moved = moved.up + moved.down;
         let started = self.metrics.sessions_started();
         if (moved, started) != (self.seen.moved, self.seen.started) {
             self.seen.moved = moved;

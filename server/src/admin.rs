@@ -8,7 +8,6 @@ use fluidity_daemon::admin::{AdminPages, Health};
 use fluidity_wire::tls::AgentId;
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// The server's pages.
 #[derive(Debug)]
@@ -63,7 +62,7 @@ impl AdminPages for Pages {
             started,
             ..
         } = self.house.as_ref();
-        let moved = services.metrics.moved();
+        let moved = services.metrics.traffic().total();
         let connections: Vec<_> = roster.connected().iter().map(connection).collect();
         let doubled: Vec<_> = self.house.doubled().iter().map(AgentId::to_string).collect();
         json!({
@@ -75,10 +74,7 @@ impl AdminPages for Pages {
             "connections": connections,
             "doubled_identities": doubled,
             "sessions": { "active": roster.sessions(), "total": services.metrics.sessions_started() },
-            "bytes": {
-                "up": moved.inward.load(Ordering::Relaxed),
-                "down": moved.outward.load(Ordering::Relaxed),
-            },
+            "bytes": { "up": moved.up, "down": moved.down },
             "memory": self.house.guard.status(),
             "targets_failing": services.dialer.breakers().failing(),
             "version": env!("CARGO_PKG_VERSION"),

@@ -116,6 +116,7 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
     // It may have been replaced during the handshake.
     trust.mark_changed();
     let mut suspended: Option<Instant> = None;
+    let _path = house.services.metrics.paths().enter(&connection);
     let (link, driver) = Link::start(connection, options, guest.share().clone());
     guest.linked(&link);
     let mut driver = pin!(driver);

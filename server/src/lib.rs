@@ -25,6 +25,7 @@ pub mod resolve;
 pub mod roster;
 pub mod session;
 pub mod sockets;
+pub mod traffic;
 
 use activity::Activity;
 use admin::Pages;

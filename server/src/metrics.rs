@@ -1,7 +1,7 @@
-//! What the server counts, in the Prometheus text format.
+//! What the server counts, in the OpenMetrics text format.
 
-use fluidity_wire::Kind;
-use fluidity_wire::relay::RelayCounters;
+use crate::traffic::Traffic;
+use fluidity_wire::{Kind, Path, Paths};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,15 +10,17 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Counters of one server. What is there at a moment is told by whoever knows it ([`Now`]).
 pub struct Metrics {
     registry: Registry,
-    moved: Arc<RelayCounters>,
+    traffic: Traffic,
+    paths: Arc<Paths>,
     bytes: Family<Direction, Counter>,
+    agents: Family<AgentLabel, Counter>,
     started: Family<KindLabel, Counter>,
     ended: Family<EndLabel, Counter>,
     refused: Family<ReasonLabel, Counter>,
@@ -33,6 +35,13 @@ pub struct Metrics {
     cut_off: Counter,
     draining: Gauge,
     identity: Gauge,
+    rtt: Family<SpreadLabel, Gauge<f64, AtomicU64>>,
+    window: Family<SpreadLabel, Gauge<f64, AtomicU64>>,
+    sent: Counter,
+    lost: Counter,
+    congestion: Counter,
+    /// One page at a time: counters that are kept elsewhere are brought up to it.
+    rendering: Mutex<()>,
 }
 
 /// What is there at the moment.
@@ -55,6 +64,18 @@ pub struct Now {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Direction {
     direction: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AgentLabel {
+    agent: String,
+    direction: &'static str,
+}
+
+/// Which of all connections' values it is. There is none for each connection: a server may have very many.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SpreadLabel {
+    of: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -82,8 +103,10 @@ impl Default for Metrics {
     fn default() -> Self {
         let metrics = Self {
             registry: Registry::default(),
-            moved: Arc::default(),
+            traffic: Traffic::default(),
+            paths: Arc::default(),
             bytes: Family::default(),
+            agents: Family::default(),
             started: Family::default(),
             ended: Family::default(),
             refused: Family::default(),
@@ -98,6 +121,12 @@ impl Default for Metrics {
             cut_off: Counter::default(),
             draining: Gauge::default(),
             identity: Gauge::default(),
+            rtt: Family::default(),
+            window: Family::default(),
+            sent: Counter::default(),
+            lost: Counter::default(),
+            congestion: Counter::default(),
+            rendering: Mutex::default(),
         };
         let registry = metrics.register();
         Self { registry, ..metrics }
@@ -112,8 +141,19 @@ impl fmt::Debug for Metrics {
 
 impl Metrics {
     fn register(&self) -> Registry {
-        let mut all = Registry::with_prefix("fluidity_server");
-        all.register("bytes", "Bytes moved by sessions", self.bytes.clone());
+        let mut registry = Registry::with_prefix("fluidity");
+        // Its name is its unit: fluidity_server_bytes.
+        let bytes = self.bytes.clone();
+        registry.register_with_unit("server", "Bytes moved by sessions", Unit::Bytes, bytes);
+        let all = registry.sub_registry_with_prefix("server");
+        let agents = self.agents.clone();
+        all.register_with_unit(
+            "agent",
+            "Bytes moved by each agent's sessions",
+            Unit::Bytes,
+            agents,
+        );
+        self.register_tunnels(all);
         all.register("sessions", "Sessions at the moment", self.sessions.clone());
         let started = self.started.clone();
         all.register("sessions_started", "Sessions whose target was reached", started);
@@ -171,12 +211,49 @@ impl Metrics {
         all.register("build", "The program", Info::new(version.to_vec()));
         let draining = self.draining.clone();
         all.register("draining", "1 while the server stops", draining);
-        all
+        registry
     }
 
-    /// Bytes moved by all sessions, as they move.
-    pub fn moved(&self) -> &Arc<RelayCounters> {
-        &self.moved
+    fn register_tunnels(&self, all: &mut Registry) {
+        all.register_with_unit(
+            "tunnel_rtt",
+            "The round trips of agents' connections, as QUIC estimates them",
+            Unit::Seconds,
+            self.rtt.clone(),
+        );
+        all.register_with_unit(
+            "tunnel_congestion_window",
+            "The congestion windows of agents' connections",
+            Unit::Bytes,
+            self.window.clone(),
+        );
+        let (sent, lost) = (self.sent.clone(), self.lost.clone());
+        all.register(
+            "tunnel_packets_sent",
+            "UDP packets that were sent to agents",
+            sent,
+        );
+        all.register(
+            "tunnel_packets_lost",
+            "UDP packets to agents that were lost",
+            lost,
+        );
+        let congestion = self.congestion.clone();
+        all.register(
+            "tunnel_congestion_events",
+            "How often a congestion window was made smaller",
+            congestion,
+        );
+    }
+
+    /// Bytes moved by sessions, as they move.
+    pub const fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// What QUIC knows of agents' connections.
+    pub const fn paths(&self) -> &Arc<Paths> {
+        &self.paths
     }
 
     /// A session's target was reached.
@@ -238,23 +315,58 @@ impl Metrics {
 
     /// Everything as text.
     pub fn render(&self, now: Now) -> String {
+        let _one = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.connections
             .set(i64::try_from(now.connections).unwrap_or(i64::MAX));
         self.sessions.set(now.sessions.into());
         self.doubled.set(i64::try_from(now.doubled).unwrap_or(i64::MAX));
         self.failing.set(i64::try_from(now.failing).unwrap_or(i64::MAX));
         self.draining.set(now.draining.into());
-        self.cut_off
-            .inc_by(now.cut_off.saturating_sub(self.cut_off.get()));
-        // Seen from the server, the tunnel is where bytes for a target come from.
-        for (direction, moved) in [("up", &self.moved.inward), ("down", &self.moved.outward)] {
-            let counter = self.bytes.get_or_create(&Direction { direction });
-            counter.inc_by(moved.load(Ordering::Relaxed).saturating_sub(counter.get()));
+        raise(&self.cut_off, now.cut_off);
+        let total = self.traffic.total();
+        for (direction, bytes) in [("up", total.up), ("down", total.down)] {
+            raise(&self.bytes.get_or_create(&Direction { direction }), bytes);
         }
+        for (agent, moved) in self.traffic.by_agent() {
+            for (direction, bytes) in [("up", moved.up), ("down", moved.down)] {
+                let agent = agent.clone();
+                raise(
+                    &self.agents.get_or_create(&AgentLabel { agent, direction }),
+                    bytes,
+                );
+            }
+        }
+        let open = self.paths.open();
+        spread(&self.rtt, open.iter().map(|path| path.rtt.as_secs_f64()));
+        let window = |path: &Path| f64::from(u32::try_from(path.window).unwrap_or(u32::MAX));
+        spread(&self.window, open.iter().map(window));
+        let packets = self.paths.packets();
+        raise(&self.sent, packets.sent);
+        raise(&self.lost, packets.lost);
+        raise(&self.congestion, packets.congestion_events);
         let mut page = String::new();
         // Writing to a string cannot fail.
         let _ = text::encode(&mut page, &self.registry);
         page
+    }
+}
+
+/// Brings a counter up to what was counted elsewhere.
+fn raise(counter: &Counter, to: u64) {
+    counter.inc_by(to.saturating_sub(counter.get()));
+}
+
+/// The least, the mean and the most; nothing where there is nothing.
+fn spread(gauges: &Family<SpreadLabel, Gauge<f64, AtomicU64>>, values: impl Iterator<Item = f64> + Clone) {
+    gauges.clear();
+    let Some(least) = values.clone().reduce(f64::min) else {
+        return;
+    };
+    let count = values.clone().map(|_| 1.0).sum::<f64>();
+    let mean = values.clone().sum::<f64>() / count;
+    let most = values.fold(least, f64::max);
+    for (of, value) in [("least", least), ("mean", mean), ("most", most)] {
+        gauges.get_or_create(&SpreadLabel { of }).set(value);
     }
 }
 
@@ -263,6 +375,8 @@ const DIAL_SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 3.0, 1
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fluidity_wire::tls::AgentId;
+    use std::sync::atomic::Ordering;
 
     #[test]
     fn what_was_counted_is_on_the_page() {
@@ -271,7 +385,12 @@ mod tests {
         metrics.session_ended(Kind::Connect, "finished");
         metrics.session_refused("denied-address");
         metrics.connection_rejected("handshake");
-        metrics.moved().inward.fetch_add(7, Ordering::Relaxed);
+        let agent = AgentId::parse("laptop").unwrap();
+        metrics
+            .traffic()
+            .of(&agent)
+            .inward
+            .fetch_add(7, Ordering::Relaxed);
         let now = Now {
             connections: 2,
             sessions: 3,
@@ -294,7 +413,11 @@ mod tests {
             "fluidity_server_sessions_ended_total{kind=\"connect\",end=\"finished\"} 1",
             "fluidity_server_sessions_refused_total{reason=\"denied-address\"} 1",
             "fluidity_server_connections_rejected_total{reason=\"handshake\"} 1",
+            "# UNIT fluidity_server_bytes bytes",
             "fluidity_server_bytes_total{direction=\"up\"} 7",
+            "# UNIT fluidity_server_agent_bytes bytes",
+            "fluidity_server_agent_bytes_total{agent=\"laptop\",direction=\"up\"} 7",
+            "fluidity_server_tunnel_packets_lost_total 0",
             "# UNIT fluidity_server_dial_seconds seconds",
             "fluidity_server_dial_seconds_count 1",
             "# UNIT fluidity_server_identity_expires_timestamp_seconds seconds",
@@ -308,5 +431,25 @@ mod tests {
             assert!(page.lines().any(|found| found == line), "no {line:?} in\n{page}");
         }
         assert_eq!(metrics.sessions_started(), 1);
+    }
+
+    #[test]
+    fn many_connections_are_three_numbers_and_none_are_none() {
+        let metrics = Metrics::default();
+        let text = || {
+            let mut page = String::new();
+            text::encode(&mut page, &metrics.registry).unwrap();
+            page
+        };
+        spread(&metrics.rtt, [0.5, 0.25, 1.5].into_iter());
+        for line in [
+            "fluidity_server_tunnel_rtt_seconds{of=\"least\"} 0.25",
+            "fluidity_server_tunnel_rtt_seconds{of=\"mean\"} 0.75",
+            "fluidity_server_tunnel_rtt_seconds{of=\"most\"} 1.5",
+        ] {
+            assert!(text().lines().any(|found| found == line), "{}", text());
+        }
+        spread(&metrics.rtt, std::iter::empty());
+        assert!(!text().contains("tunnel_rtt"), "{}", text());
     }
 }

@@ -152,7 +152,7 @@ impl Session {
         let options = RelayOptions {
             idle_timeout: self.services.session_idle,
             cancel: cut,
-            counters: self.services.metrics.moved().clone(),
+            counters: self.services.metrics.traffic().of(self.guest.agent()),
             tap: NoTap,
             reset: ResetCode::UpstreamReset,
             discard: MOST_DISCARDED,

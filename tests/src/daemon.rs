@@ -1,5 +1,6 @@
 //! A daemon as a process: started from the real binary, its output kept in a file, stopped on drop.
 
+use crate::exposition::{Exposition, Rules};
 use crate::peer::Peer;
 use crate::scratch::Scratch;
 use crate::wait::until;
@@ -124,6 +125,28 @@ impl Daemon {
         .await;
         let (head, body) = peer.read_response().await;
         (head.status(), String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// The metrics page in a format, read by its rules: the media type, and what it says.
+    pub async fn metrics(&self, rules: Rules) -> (String, Exposition) {
+        let admin = self.port("admin");
+        let accept = match rules {
+            // As Prometheus asks.
+            Rules::OpenMetrics => {
+                "Accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2\r\n"
+            }
+            Rules::Text => "",
+        };
+        let mut peer = Peer::dial(admin).await;
+        peer.write(format!(
+            "GET /metrics HTTP/1.1\r\nHost: {admin}\r\n{accept}Connection: close\r\n\r\n"
+        ))
+        .await;
+        let (head, body) = peer.read_response().await;
+        assert_eq!(head.status(), 200);
+        let kind = head.one("content-type").unwrap_or_default().to_owned();
+        let page = String::from_utf8(body).expect("UTF-8");
+        (kind, Exposition::read(&page, rules))
     }
 
     /// `/api/status` as JSON.

@@ -11,6 +11,7 @@ mod collector;
 mod commands;
 mod daemon;
 mod dns;
+mod exposition;
 mod hostile;
 mod http;
 #[cfg(target_os = "linux")]
@@ -38,6 +39,7 @@ pub use collector::{Collector, Exported};
 pub use commands::{agent_file, command, fails, refused, said, server_file, text};
 pub use daemon::{Daemon, Exit, binary, raise_open_files};
 pub use dns::{Asked, Reply, TestDns};
+pub use exposition::{Exposition, Rules};
 pub use hostile::{Hostile, Tamper, Untampered, open_message};
 pub use http::{BodyEnd, Head};
 #[cfg(target_os = "linux")]

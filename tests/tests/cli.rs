@@ -286,7 +286,7 @@ async fn admin_pages_answer_and_only_to_their_own_name() {
         let (code, metrics) = daemon.admin("/metrics").await;
         assert_eq!(code, 200);
         assert!(
-            metrics.contains("# TYPE fluidity_") && metrics.contains("# EOF"),
+            metrics.contains("# TYPE fluidity_") && metrics.contains("# TYPE process_"),
             "{name}: {metrics}"
         );
         let status = daemon.status().await;

@@ -7,7 +7,7 @@ use super::fault::{DialError, explain, explain_end};
 use crate::config::Config;
 use fluidity_wire::quic::{self, QuicError, QuicOptions};
 use fluidity_wire::tls::Identity;
-use fluidity_wire::{Budget, Hello, Host, Link, LinkEnd, LinkOptions, Share, Target};
+use fluidity_wire::{Budget, Hello, Host, Link, LinkEnd, LinkOptions, Paths, Share, Target};
 use quinn::Endpoint;
 use std::fmt;
 use std::io;
@@ -37,6 +37,8 @@ pub struct Dialer {
     /// What all connections to the server may hold of bytes that clients have not taken.
     share: Arc<Share>,
     endpoints: Endpoints,
+    /// Of every connection that was made.
+    paths: Arc<Paths>,
     renewed: Notify,
 }
 
@@ -97,6 +99,7 @@ impl Dialer {
             },
             share: Budget::for_one_peer(config.limits.window_memory).share(),
             endpoints: Endpoints::default(),
+            paths: Arc::default(),
             renewed: Notify::new(),
         })
     }
@@ -122,6 +125,11 @@ impl Dialer {
     /// Whether the agent's certificate is over: no server takes it.
     pub(super) fn is_expired(&self) -> bool {
         self.shown.borrow().identity.not_after() <= SystemTime::now()
+    }
+
+    /// What QUIC knows of the connections that were made.
+    pub(crate) fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     /// The name that the server's certificate must carry.
@@ -238,8 +246,12 @@ impl Dialer {
         let endpoint = self.endpoints.get(address.ip())?;
         let connecting = endpoint.connect_with(config, address, &self.name)?;
         let connection = connecting.await.map_err(|error| explain(&error))?;
+        let path = self.paths.enter(&connection);
         let (link, driver) = Link::start(connection, self.link.clone(), self.share.clone());
-        let mut driver: Driver = Box::pin(driver);
+        let mut driver: Driver = Box::pin(async move {
+            let _path = path;
+            driver.await
+        });
         let mut peer = link.peer();
         let hello = tokio::select! {
             end = &mut driver => return Err(explain_end(&end)),

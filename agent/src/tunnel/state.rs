@@ -1,6 +1,6 @@
 //! How the tunnel stands, for requests that wait for it and for people.
 
-use fluidity_wire::{Hello, Link, Others};
+use fluidity_wire::{Hello, Link, Others, Path};
 use std::sync::Arc;
 use std::time::SystemTime;
 use tokio::time::Instant;
@@ -23,6 +23,16 @@ pub enum State {
 }
 
 impl State {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Dormant,
+        Self::Waking,
+        Self::Connecting,
+        Self::Connected,
+        Self::Suspect,
+        Self::Disconnected,
+    ];
+
     /// The stable name, for pages and logs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -78,6 +88,13 @@ impl Default for Phase {
 }
 
 impl Phase {
+    /// The way of the connection that is the tunnel, where there is one, suspect or not.
+    pub(crate) fn path(&self) -> Option<Path> {
+        let link = self.link.as_ref()?;
+        let open = link.connection().close_reason().is_none();
+        open.then(|| Path::of(link.connection()))
+    }
+
     /// The connection that takes new sessions, if there is one now.
     pub(super) fn link(&self) -> Option<&Arc<Link>> {
         self.link

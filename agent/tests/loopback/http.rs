@@ -252,7 +252,10 @@ async fn connect_carries_bytes_both_ways_and_each_end_by_itself() {
     upstream.say("back").await;
     drop(upstream);
     assert_eq!(client.rest().await.unwrap(), "back");
-    let page = bench.agent.metrics.render(true, 0);
+    let page = bench
+        .agent
+        .metrics
+        .render(fluidity_agent::metrics::Now::default());
     assert!(
         page.contains("fluidity_agent_sessions_started_total{kind=\"connect\"} 1"),
         "{page}"

@@ -8,8 +8,10 @@ mod client;
 
 pub use client::{FetchError, fetch};
 
+use crate::exposition::Exposition;
+use crate::process;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -47,7 +49,7 @@ pub trait AdminPages: Send + Sync + 'static {
     fn health(&self) -> Health;
     /// `/readyz`: it can serve now.
     fn ready(&self) -> Health;
-    /// `/metrics`, in the Prometheus text format.
+    /// `/metrics`, in the OpenMetrics text format; what every process has is added.
     fn metrics(&self) -> String;
     /// `/api/status`.
     fn status(&self) -> Value;
@@ -146,11 +148,13 @@ fn answer<B>(request: &Request<B>, pages: &dyn AdminPages, address: SocketAddr) 
     match request.uri().path() {
         "/healthz" => health(pages.health()),
         "/readyz" => health(pages.ready()),
-        "/metrics" => page(
-            StatusCode::OK,
-            "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            pages.metrics(),
-        ),
+        "/metrics" => {
+            let format = Exposition::asked(request.headers());
+            let metrics = format.page(&pages.metrics(), &process::metrics());
+            let mut page = page(StatusCode::OK, format.content_type(), metrics);
+            page.headers_mut().insert(VARY, ACCEPT.into());
+            page
+        }
         "/api/status" => page(StatusCode::OK, JSON, pages.status().to_string()),
         _ => text(
             StatusCode::NOT_FOUND,

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod descriptors;
 pub mod escape;
+pub mod exposition;
 pub mod hangup;
 pub mod hardening;
 pub mod listen;
@@ -13,6 +14,7 @@ pub mod logs;
 pub mod memory;
 pub mod output;
 pub mod ports;
+pub mod process;
 pub mod quota;
 pub mod recent;
 pub mod runtime;

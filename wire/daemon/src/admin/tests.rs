@@ -45,7 +45,7 @@ async fn pages_answer_with_their_status() {
     for (path, status, part) in [
         ("/healthz", 200, "ok"),
         ("/readyz", 503, "connecting"),
-        ("/metrics", 200, "# EOF"),
+        ("/metrics", 200, "x 1\n"),
         ("/api/status", 200, "version"),
         ("/nothing", 404, "/metrics"),
     ] {
