@@ -6,9 +6,11 @@
 use fluidity_tests::{
     Exposition, MIB, Origin, Pattern, Peer, Rules, Setup, Stack, TestAgent, TestPki, until,
 };
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use tokio::net::UdpSocket;
@@ -229,4 +231,94 @@ async fn requests_that_wait_for_the_tunnel_are_counted_while_they_wait_and_timed
         page.value("fluidity_agent_sessions_not_opened_total{reason=\"not-connected\"}"),
         1.0
     );
+}
+
+/// Every name of a metric of ours in a text.
+fn names_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|char: char| !char.is_ascii_alphanumeric() && char != '_');
+    let ours = |word: &&str| {
+        ["fluidity_agent_", "fluidity_server_", "process_"]
+            .iter()
+            .any(|prefix| word.starts_with(prefix))
+    };
+    words.filter(ours).collect()
+}
+
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// What panels ask for.
+fn expressions(value: &Value) -> Vec<&str> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(name, value)| match value {
+                Value::String(text) if name == "expr" => vec![text.as_str()],
+                other => expressions(other),
+            })
+            .collect(),
+        Value::Array(values) => values.iter().flat_map(expressions).collect(),
+        _ => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn dashboard_and_alerts_ask_for_metrics_that_are_there_and_the_manual_has_them_all() {
+    let (stack, _) = busy().await;
+    // One of another CA is rejected, and a request of its clients is refused.
+    let stranger = TestAgent::start(&TestAgent::settings(&TestPki::new(), stack.server.quic())).await;
+    let (_, refused) = Peer::try_tunnel(stranger.proxy(), "a.example:443").await;
+    assert_eq!(refused.status(), 503);
+    let (samples, families) = until(DEADLINE, "the stranger is rejected", || async {
+        let (_, agent) = stack.agent.metrics(Rules::Text).await;
+        let (_, server) = stack.server.metrics(Rules::Text).await;
+        let mut samples: BTreeSet<String> = BTreeSet::new();
+        samples.extend(agent.names().into_iter().chain(server.names()).map(str::to_owned));
+        let families: BTreeSet<_> = agent
+            .families
+            .into_keys()
+            .chain(server.families.into_keys())
+            .collect();
+        match samples.contains("fluidity_server_connections_rejected_total") {
+            true => Ok((samples, families)),
+            false => Err(samples),
+        }
+    })
+    .await;
+
+    let dashboard: Value = serde_json::from_str(&file("infra/monitoring/grafana-dashboard.json"))
+        .expect("the dashboard is JSON");
+    let panels = expressions(&dashboard).join("\n");
+    for (name, text) in [
+        ("dashboard", panels),
+        ("alerts", file("infra/monitoring/alerts.yaml")),
+    ] {
+        let asked = names_in(&text);
+        assert!(asked.len() > 5, "{name}: {asked:?}");
+        for metric in asked {
+            assert!(
+                samples.contains(metric),
+                "the {name} asks for {metric}, which no page has"
+            );
+        }
+    }
+
+    let manual = file("docs/monitoring.md");
+    let told = names_in(&manual);
+    for family in &families {
+        assert!(
+            told.contains(family.as_str()),
+            "docs/monitoring.md does not tell of {family}"
+        );
+    }
+    for name in told {
+        // What this test has no cloud for.
+        let elsewhere = name == "fluidity_server_activity_publications_total";
+        assert!(
+            elsewhere || families.contains(name),
+            "docs/monitoring.md tells of {name}, which no page has"
+        );
+    }
 }
