@@ -1,7 +1,7 @@
 //! The `fluidity` command.
 
 use fluidity_agent::cli::Cli;
-use fluidity_daemon::output::note;
+use fluidity_daemon::output::failed;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match command.run() {
         Ok(code) => code,
         Err(error) => {
-            note(&format!("error: {error:#}"));
+            failed(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

@@ -1,6 +1,6 @@
 //! The `fluidity-server` command.
 
-use fluidity_daemon::output::note;
+use fluidity_daemon::output::failed;
 use fluidity_server::cli::Cli;
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     match command.run() {
         Ok(code) => code,
         Err(error) => {
-            note(&format!("error: {error:#}"));
+            failed(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }

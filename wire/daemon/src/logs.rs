@@ -1,5 +1,6 @@
-//! Structured logs on standard error, as text or JSON. No value can forge a line or act on a terminal (`line`).
+//! Structured logs on standard error, as text (in the journal with priorities, `journal`) or JSON. No value can forge a line or act on a terminal (`line`).
 
+pub(crate) mod journal;
 mod line;
 
 use line::{Fields, JsonStderr};
@@ -85,6 +86,12 @@ fn check(directives: &str) -> Result<(), LogError> {
 pub fn init(directives: &str, format: LogFormat) -> Result<(), LogError> {
     let colours = stderr().is_terminal() && var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = match format {
+        LogFormat::Text if journal::is_stderr() => lines::layer()
+            .event_format(journal::Prioritized(lines::format().without_time()))
+            .fmt_fields(Fields)
+            .with_writer(stderr)
+            .with_ansi(false)
+            .boxed(),
         LogFormat::Text => lines::layer()
             .fmt_fields(Fields)
             .with_writer(stderr)

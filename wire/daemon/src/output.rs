@@ -3,6 +3,7 @@
 //! That the reader has left is no error, and no reason to stop half-way through what was asked for: the rest is said to
 //! nobody, and the command ends with its own exit code.
 
+use crate::logs::journal;
 use std::io::{self, ErrorKind, Write};
 
 /// Prints to standard output, for as long as somebody reads it.
@@ -23,6 +24,15 @@ pub fn stdout() -> impl Write {
 /// Says something on standard error; where nobody hears it, there is nowhere else to say it.
 pub fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// Says on standard error why a command failed; the journal is told that it is an error.
+pub fn failed(text: &str) {
+    let text = format!("error: {text}");
+    match journal::is_stderr() {
+        true => note(&journal::error(&text)),
+        false => note(&text),
+    }
 }
 
 /// Takes everything, also when its reader has left.
