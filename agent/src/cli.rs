@@ -4,7 +4,7 @@ use crate::check::{Scope, check};
 use crate::config::{Config, Flags, Order, SCHEMA, Settings};
 use crate::lifecycle::command;
 use crate::pki::{self, PkiCommand};
-use crate::status::Status;
+use crate::status::{self, Form, Status};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use fluidity_daemon::hardening::harden;
@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// A private internet exit: the local proxy of a Fluidity tunnel.
 #[derive(Debug, Parser)]
@@ -54,6 +55,15 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Go on until Ctrl-C, and look every so many seconds; without a number every 2.
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            num_args = 0..=1,
+            default_missing_value = "2",
+            value_parser = clap::value_parser!(u64).range(1..=86_400)
+        )]
+        watch: Option<u64>,
     },
     /// Look at the configuration.
     Config {
@@ -222,10 +232,19 @@ impl Cli {
                 print(&block_on(command::kill(plane))??)?;
                 Ok(ExitCode::SUCCESS)
             }
-            Command::Status { settings, json } => {
+            Command::Status {
+                settings,
+                json,
+                watch,
+            } => {
                 let admin = settings.admin()?;
+                let form = if json { Form::Json } else { Form::Lines };
+                if let Some(seconds) = watch {
+                    block_on(status::watch(admin, form, Duration::from_secs(seconds)))??;
+                    return Ok(ExitCode::SUCCESS);
+                }
                 let status = block_on(Status::fetch(admin))??;
-                print(&if json { status.json() } else { status.lines() })?;
+                print(&status.render(form))?;
                 Ok(ExitCode::from(u8::from(!status.is_well())))
             }
             Command::Config { command } => match command {

@@ -1,5 +1,9 @@
 //! `fluidity status`: how a running agent stands, for people and, with `--json`, for programs.
 
+mod watch;
+
+pub use watch::watch;
+
 use anyhow::{Context, bail};
 use fluidity_daemon::admin::fetch;
 use fluidity_daemon::escape::{escaped, escaped_json};
@@ -7,6 +11,15 @@ use serde_json::Value;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+/// For whom it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Lines for people.
+    Lines,
+    /// JSON for programs.
+    Json,
+}
 
 /// How a running agent stands.
 #[derive(Debug)]
@@ -35,6 +48,14 @@ impl Status {
     /// Whether the tunnel takes sessions, or will with the next request.
     pub fn is_well(&self) -> bool {
         matches!(self.text("/state"), "connected" | "dormant")
+    }
+
+    /// As text.
+    pub fn render(&self, form: Form) -> String {
+        match form {
+            Form::Lines => self.lines(),
+            Form::Json => self.json(),
+        }
     }
 
     /// As JSON.

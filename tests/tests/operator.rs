@@ -1,12 +1,14 @@
-//! What an operator reads of a running daemon beside its pages: the journal.
+//! What an operator reads of a running daemon beside its pages: the journal, and `fluidity status --watch`.
 
 #![cfg(unix)]
 
-use fluidity_tests::{Scratch, TestPki, command, server_file, until};
+use fluidity_tests::{Scratch, Setup, Stack, TestPki, command, said, server_file, tool, until};
+use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -127,4 +129,131 @@ fn why_a_daemon_does_not_start_is_an_error_in_the_journal() {
         log.contains("<3>error: ") && log.lines().all(|line| line.starts_with('<')),
         "{log}"
     );
+}
+
+fn watching(stack: &Stack, more: &[&str]) -> Command {
+    let admin = stack.agent.port("admin").to_string();
+    let mut args = vec!["status", "--admin", &admin, "--watch", "1"];
+    args.extend(more);
+    command("fluidity", &args, &[])
+}
+
+/// Reads lines until one that is wanted comes.
+fn line_with(lines: &mut impl BufRead, wanted: &str) -> String {
+    let mut all = String::new();
+    loop {
+        let mut line = String::new();
+        assert!(
+            lines.read_line(&mut line).expect("a line") > 0,
+            "no {wanted:?} in\n{all}"
+        );
+        if line.contains(wanted) {
+            return line;
+        }
+        all.push_str(&line);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_status_is_told_again_and_again_until_ctrl_c_and_follows_the_agent() {
+    let stack = Setup::new().start().await;
+    let mut status = Running(
+        watching(&stack, &[])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("status"),
+    );
+    let mut lines = BufReader::new(status.0.stdout.take().expect("stdout"));
+    for _ in 0..3 {
+        let line = line_with(&mut lines, "state ");
+        assert!(line.starts_with("state      connected for "), "{line:?}");
+    }
+    // The agent goes away: that is told, and asked again.
+    stack.agent.signal("KILL");
+    for _ in 0..2 {
+        let line = line_with(&mut lines, "error ");
+        assert!(line.starts_with("error      no agent can be asked"), "{line:?}");
+    }
+    status.signal("INT");
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).expect("the end");
+    assert!(!rest.contains('\u{1b}'), "{rest:?}");
+    status.ends_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_status_ends_when_nobody_reads_it() {
+    let stack = Setup::new().start().await;
+    let mut watch = watching(&stack, &["--json"]);
+    let mut status = Running(
+        watch
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("status"),
+    );
+    let mut lines = BufReader::new(status.0.stdout.take().expect("stdout"));
+    let mut whole = String::new();
+    // One document after the other, and each whole.
+    while !whole.ends_with("}\n") || whole.lines().last() != Some("}") {
+        assert!(lines.read_line(&mut whole).expect("a line") > 0);
+    }
+    let document: Value = serde_json::from_str(&whole).expect("JSON");
+    assert_eq!(document["state"], "connected");
+    drop(lines);
+    status.ends_well();
+    let mut said = String::new();
+    status
+        .0
+        .stderr
+        .take()
+        .expect("stderr")
+        .read_to_string(&mut said)
+        .expect("the end");
+    assert_eq!(said, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn on_a_terminal_the_watched_status_is_drawn_over_the_last() {
+    // Of util-linux: gives a command a terminal.
+    if tool("script").is_none() {
+        return;
+    }
+    let stack = Setup::new().start().await;
+    let watch = watching(&stack, &[]);
+    let mut words = vec![watch.get_program().to_owned()];
+    words.extend(watch.get_args().map(OsStr::to_owned));
+    let line = words.join(OsStr::new(" "));
+    let mut status = Command::new("script");
+    status.args(["-qfec".as_ref(), line.as_os_str(), OsStr::new("/dev/null")]);
+    let mut status = Running(
+        status
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script"),
+    );
+    let mut lines = BufReader::new(status.0.stdout.take().expect("stdout"));
+    let first = line_with(&mut lines, "state ");
+    assert!(
+        first.starts_with("\u{1b}[2J\u{1b}[Hstate      connected for "),
+        "{first:?}"
+    );
+    let second = line_with(&mut lines, "state ");
+    assert!(
+        second.starts_with("\u{1b}[J\u{1b}[Hstate      connected for "),
+        "{second:?}"
+    );
+    assert!(second.trim_end().ends_with("\u{1b}[K"), "{second:?}");
+}
+
+#[test]
+fn a_senseless_pause_is_refused() {
+    for seconds in ["0", "-1", "soon", "86401"] {
+        let output = command("fluidity", &["status", &format!("--watch={seconds}")], &[])
+            .output()
+            .expect("run");
+        assert_eq!(output.status.code(), Some(2), "{seconds}: {}", said(&output));
+    }
 }
