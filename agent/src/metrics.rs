@@ -1,22 +1,23 @@
 //! What the agent counts, in the OpenMetrics text format.
 
+mod tunnel;
+
+pub use tunnel::Held;
+
 use crate::refusals::Refusals;
-use crate::tunnel::State;
 use fluidity_wire::relay::RelayCounters;
 use fluidity_wire::{Kind, Packets, Path};
-use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, text};
-use prometheus_client::metrics::MetricType;
+use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
-use tokio::time::Instant;
+use tunnel::TunnelMetrics;
 
 /// Counters and gauges of one agent.
 pub struct Metrics {
@@ -33,14 +34,7 @@ pub struct Metrics {
     connected: Gauge,
     reconnects: Counter,
     identity: Gauge,
-    state: Family<StateLabel, Gauge>,
-    rtt: Known,
-    window: Known,
-    sent: Counter,
-    lost: Counter,
-    congestion: Counter,
-    held: Gauge,
-    waited: Histogram,
+    tunnel: TunnelMetrics,
     refusals: Refusals,
     /// One page at a time: counters that are kept elsewhere are brought up to it.
     rendering: Mutex<()>,
@@ -59,49 +53,6 @@ pub struct Now {
     pub path: Option<Path>,
     /// Of all its connections until now.
     pub packets: Packets,
-}
-
-/// A number that is not on the page at times.
-#[derive(Clone, Debug, Default)]
-struct Known(Gauge<f64, AtomicU64>);
-
-impl Known {
-    fn set(&self, value: Option<f64>) {
-        self.0.set(value.unwrap_or(f64::NAN));
-    }
-}
-
-impl EncodeMetric for Known {
-    fn encode(&self, encoder: MetricEncoder<'_>) -> fmt::Result {
-        self.0.encode(encoder)
-    }
-
-    fn metric_type(&self) -> MetricType {
-        MetricType::Gauge
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.get().is_nan()
-    }
-}
-
-/// A request that waits for the tunnel, counted until it is dropped.
-#[derive(Debug)]
-pub struct Held {
-    since: Instant,
-    metrics: Arc<Metrics>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.metrics.held.dec();
-        self.metrics.waited.observe(self.since.elapsed().as_secs_f64());
-    }
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StateLabel {
-    state: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -141,14 +92,7 @@ impl Default for Metrics {
             connected: Gauge::default(),
             reconnects: Counter::default(),
             identity: Gauge::default(),
-            state: Family::default(),
-            rtt: Known::default(),
-            window: Known::default(),
-            sent: Counter::default(),
-            lost: Counter::default(),
-            congestion: Counter::default(),
-            held: Gauge::default(),
-            waited: Histogram::new(WAIT_SECONDS),
+            tunnel: TunnelMetrics::default(),
             rendering: Mutex::default(),
             refusals: Refusals::default(),
             registry: Registry::default(),
@@ -161,7 +105,7 @@ impl Default for Metrics {
             metrics.bytes.clone(),
         );
         let registry = all.sub_registry_with_prefix("agent");
-        metrics.register_tunnel(registry);
+        metrics.tunnel.register(registry);
         registry.register("sessions_active", "Sessions that run", metrics.active.clone());
         registry.register(
             "sessions_started",
@@ -220,59 +164,9 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    fn register_tunnel(&self, registry: &mut Registry) {
-        registry.register(
-            "tunnel_state",
-            "1 for the state that the tunnel is in, 0 for all others",
-            self.state.clone(),
-        );
-        registry.register_with_unit(
-            "tunnel_rtt",
-            "The round trip of the tunnel's connection, as QUIC estimates it",
-            Unit::Seconds,
-            self.rtt.clone(),
-        );
-        registry.register_with_unit(
-            "tunnel_congestion_window",
-            "The congestion window of the tunnel's connection",
-            Unit::Bytes,
-            self.window.clone(),
-        );
-        registry.register(
-            "tunnel_packets_sent",
-            "UDP packets that were sent to the server",
-            self.sent.clone(),
-        );
-        registry.register(
-            "tunnel_packets_lost",
-            "UDP packets to the server that were lost",
-            self.lost.clone(),
-        );
-        registry.register(
-            "tunnel_congestion_events",
-            "How often a congestion window was made smaller",
-            self.congestion.clone(),
-        );
-        registry.register(
-            "requests_held",
-            "Requests that wait for the tunnel",
-            self.held.clone(),
-        );
-        registry.register_with_unit(
-            "tunnel_wait",
-            "How long requests waited for the tunnel, of those that had to",
-            Unit::Seconds,
-            self.waited.clone(),
-        );
-    }
-
     /// A request has to wait for the tunnel, for as long as the guard lives.
-    pub fn request_held(metrics: &Arc<Self>) -> Held {
-        metrics.held.inc();
-        Held {
-            since: Instant::now(),
-            metrics: metrics.clone(),
-        }
+    pub fn request_held(&self) -> Held {
+        self.tunnel.hold()
     }
 
     /// Bytes moved by all sessions, as they move.
@@ -348,16 +242,7 @@ impl Metrics {
         let _one = self.rendering.lock().unwrap_or_else(PoisonError::into_inner);
         self.connected.set(i64::from(now.connected));
         raise(&self.reconnects, now.reconnects);
-        for state in State::ALL.map(State::name).into_iter().chain(["draining"]) {
-            let gauge = self.state.get_or_create(&StateLabel { state });
-            gauge.set(i64::from(state == now.state));
-        }
-        self.rtt.set(now.path.map(|path| path.rtt.as_secs_f64()));
-        let window = |path: Path| f64::from(u32::try_from(path.window).unwrap_or(u32::MAX));
-        self.window.set(now.path.map(window));
-        raise(&self.sent, now.packets.sent);
-        raise(&self.lost, now.packets.lost);
-        raise(&self.congestion, now.packets.congestion_events);
+        self.tunnel.set(now);
         for (direction, moved) in [("up", &self.moved.outward), ("down", &self.moved.inward)] {
             raise(
                 &self.bytes.get_or_create(&Direction { direction }),
@@ -376,8 +261,6 @@ fn raise(counter: &Counter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
 }
 
-const WAIT_SECONDS: [f64; 10] = [0.01, 0.05, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 60.0];
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,13 +268,13 @@ mod tests {
 
     #[test]
     fn what_was_counted_is_on_the_page() {
-        let metrics = Arc::new(Metrics::default());
+        let metrics = Metrics::default();
         metrics.session_started(Kind::Connect);
         metrics.session_started(Kind::Http);
         metrics.session_ended(Kind::Http, "finished");
         metrics.moved().inward.fetch_add(5, Ordering::Relaxed);
-        let held = Metrics::request_held(&metrics);
-        drop(Metrics::request_held(&metrics));
+        let held = metrics.request_held();
+        drop(metrics.request_held());
         let now = Now {
             state: "connected",
             connected: true,

@@ -299,7 +299,7 @@ impl Tunnel {
                     return Err(not_connected(&phase));
                 }
                 let (waiting, _) = waiting.get_or_insert_with(|| {
-                    let held = Metrics::request_held(&self.metrics);
+                    let held = self.metrics.request_held();
                     (cause.part("wait for the tunnel"), held)
                 });
                 match phase.state {

@@ -1,7 +1,9 @@
 //! What the server counts, in the OpenMetrics text format.
 
+mod tunnels;
+
 use crate::traffic::Traffic;
-use fluidity_wire::{Kind, Path, Paths};
+use fluidity_wire::{Kind, Paths};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -10,15 +12,15 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tunnels::TunnelMetrics;
 
 /// Counters of one server. What is there at a moment is told by whoever knows it ([`Now`]).
 pub struct Metrics {
     registry: Registry,
     traffic: Traffic,
-    paths: Arc<Paths>,
+    tunnels: TunnelMetrics,
     bytes: Family<Direction, Counter>,
     agents: Family<AgentLabel, Counter>,
     started: Family<KindLabel, Counter>,
@@ -35,11 +37,6 @@ pub struct Metrics {
     cut_off: Counter,
     draining: Gauge,
     identity: Gauge,
-    rtt: Family<SpreadLabel, Gauge<f64, AtomicU64>>,
-    window: Family<SpreadLabel, Gauge<f64, AtomicU64>>,
-    sent: Counter,
-    lost: Counter,
-    congestion: Counter,
     /// One page at a time: counters that are kept elsewhere are brought up to it.
     rendering: Mutex<()>,
 }
@@ -72,12 +69,6 @@ struct AgentLabel {
     direction: &'static str,
 }
 
-/// Which of all connections' values it is. There is none for each connection: a server may have very many.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct SpreadLabel {
-    of: &'static str,
-}
-
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct KindLabel {
     kind: &'static str,
@@ -104,7 +95,7 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Registry::default(),
             traffic: Traffic::default(),
-            paths: Arc::default(),
+            tunnels: TunnelMetrics::default(),
             bytes: Family::default(),
             agents: Family::default(),
             started: Family::default(),
@@ -121,11 +112,6 @@ impl Default for Metrics {
             cut_off: Counter::default(),
             draining: Gauge::default(),
             identity: Gauge::default(),
-            rtt: Family::default(),
-            window: Family::default(),
-            sent: Counter::default(),
-            lost: Counter::default(),
-            congestion: Counter::default(),
             rendering: Mutex::default(),
         };
         let registry = metrics.register();
@@ -153,7 +139,7 @@ impl Metrics {
             Unit::Bytes,
             agents,
         );
-        self.register_tunnels(all);
+        self.tunnels.register(all);
         all.register("sessions", "Sessions at the moment", self.sessions.clone());
         let started = self.started.clone();
         all.register("sessions_started", "Sessions whose target was reached", started);
@@ -214,46 +200,14 @@ impl Metrics {
         registry
     }
 
-    fn register_tunnels(&self, all: &mut Registry) {
-        all.register_with_unit(
-            "tunnel_rtt",
-            "The round trips of agents' connections, as QUIC estimates them",
-            Unit::Seconds,
-            self.rtt.clone(),
-        );
-        all.register_with_unit(
-            "tunnel_congestion_window",
-            "The congestion windows of agents' connections",
-            Unit::Bytes,
-            self.window.clone(),
-        );
-        let (sent, lost) = (self.sent.clone(), self.lost.clone());
-        all.register(
-            "tunnel_packets_sent",
-            "UDP packets that were sent to agents",
-            sent,
-        );
-        all.register(
-            "tunnel_packets_lost",
-            "UDP packets to agents that were lost",
-            lost,
-        );
-        let congestion = self.congestion.clone();
-        all.register(
-            "tunnel_congestion_events",
-            "How often a congestion window was made smaller",
-            congestion,
-        );
-    }
-
     /// Bytes moved by sessions, as they move.
     pub const fn traffic(&self) -> &Traffic {
         &self.traffic
     }
 
     /// What QUIC knows of agents' connections.
-    pub const fn paths(&self) -> &Arc<Paths> {
-        &self.paths
+    pub fn paths(&self) -> &Arc<Paths> {
+        self.tunnels.paths()
     }
 
     /// A session's target was reached.
@@ -336,14 +290,7 @@ impl Metrics {
                 );
             }
         }
-        let open = self.paths.open();
-        spread(&self.rtt, open.iter().map(|path| path.rtt.as_secs_f64()));
-        let window = |path: &Path| f64::from(u32::try_from(path.window).unwrap_or(u32::MAX));
-        spread(&self.window, open.iter().map(window));
-        let packets = self.paths.packets();
-        raise(&self.sent, packets.sent);
-        raise(&self.lost, packets.lost);
-        raise(&self.congestion, packets.congestion_events);
+        self.tunnels.set();
         let mut page = String::new();
         // Writing to a string cannot fail.
         let _ = text::encode(&mut page, &self.registry);
@@ -354,20 +301,6 @@ impl Metrics {
 /// Brings a counter up to what was counted elsewhere.
 fn raise(counter: &Counter, to: u64) {
     counter.inc_by(to.saturating_sub(counter.get()));
-}
-
-/// The least, the mean and the most; nothing where there is nothing.
-fn spread(gauges: &Family<SpreadLabel, Gauge<f64, AtomicU64>>, values: impl Iterator<Item = f64> + Clone) {
-    gauges.clear();
-    let Some(least) = values.clone().reduce(f64::min) else {
-        return;
-    };
-    let count = values.clone().map(|_| 1.0).sum::<f64>();
-    let mean = values.clone().sum::<f64>() / count;
-    let most = values.fold(least, f64::max);
-    for (of, value) in [("least", least), ("mean", mean), ("most", most)] {
-        gauges.get_or_create(&SpreadLabel { of }).set(value);
-    }
 }
 
 const DIAL_SECONDS: [f64; 9] = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 1.0, 3.0, 10.0];
@@ -431,25 +364,5 @@ mod tests {
             assert!(page.lines().any(|found| found == line), "no {line:?} in\n{page}");
         }
         assert_eq!(metrics.sessions_started(), 1);
-    }
-
-    #[test]
-    fn many_connections_are_three_numbers_and_none_are_none() {
-        let metrics = Metrics::default();
-        let text = || {
-            let mut page = String::new();
-            text::encode(&mut page, &metrics.registry).unwrap();
-            page
-        };
-        spread(&metrics.rtt, [0.5, 0.25, 1.5].into_iter());
-        for line in [
-            "fluidity_server_tunnel_rtt_seconds{of=\"least\"} 0.25",
-            "fluidity_server_tunnel_rtt_seconds{of=\"mean\"} 0.75",
-            "fluidity_server_tunnel_rtt_seconds{of=\"most\"} 1.5",
-        ] {
-            assert!(text().lines().any(|found| found == line), "{}", text());
-        }
-        spread(&metrics.rtt, std::iter::empty());
-        assert!(!text().contains("tunnel_rtt"), "{}", text());
     }
 }
