@@ -4,7 +4,7 @@
 #![cfg(unix)]
 
 use fluidity_tests::{
-    Exposition, MIB, Origin, Pattern, Peer, Rules, Setup, Stack, TestAgent, TestPki, until,
+    Exposition, MIB, Origin, Pattern, Peer, Rules, Setup, Stack, TestAgent, TestPki, TestServer, until,
 };
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -199,6 +199,13 @@ async fn the_tunnels_state_round_trip_and_packets_follow_it_and_no_count_falls_w
     );
     let after = lost.value("fluidity_agent_tunnel_packets_sent_total");
     assert!(after >= sent, "{sent}, then {after}");
+
+    // The packets of the next connection are counted beside those of the one that was lost.
+    let _again = TestServer::start(&stack.server_settings).await;
+    stack.agent.ready(DEADLINE).await;
+    let (_, page) = stack.agent.metrics(Rules::OpenMetrics).await;
+    let again = page.value("fluidity_agent_tunnel_packets_sent_total");
+    assert!(again > after, "{after}, then {again}");
 }
 
 #[tokio::test]
