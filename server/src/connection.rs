@@ -163,9 +163,11 @@ async fn attend(connection: Connection, guest: Arc<Guest>, house: Arc<House>) {
                 unknown = false;
                 debug!(instance = %format_args!("{instance:016x}"), "the agent introduced itself");
                 guest.introduce(instance);
+                agents.mark_changed();
             }
-            // The roster outlives every connection.
-            Ok(()) = agents.changed() => link.send_others(house.roster.others(&guest)),
+            // The roster outlives every connection. Before it has introduced itself, an agent's other connection would count as
+            // another agent.
+            Ok(()) = agents.changed(), if !unknown => link.send_others(house.roster.others(&guest)),
             accepted = link.accept() => match accepted {
                 Ok(incoming) if suspended.is_some() => {
                     let reply = Reply::refusal(ReplyCode::Draining, "the agent's certificate is not accepted any more");

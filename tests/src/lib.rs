@@ -12,6 +12,7 @@ mod commands;
 mod daemon;
 mod dns;
 mod exposition;
+mod guest;
 mod hostile;
 mod http;
 #[cfg(target_os = "linux")]
@@ -40,6 +41,7 @@ pub use commands::{agent_file, command, fails, refused, said, server_file, text}
 pub use daemon::{Daemon, Exit, binary, raise_open_files};
 pub use dns::{Asked, Reply, TestDns};
 pub use exposition::{Exposition, Rules};
+pub use guest::{Guest, Introduced};
 pub use hostile::{Hostile, Tamper, Untampered, open_message};
 pub use http::{BodyEnd, Head};
 #[cfg(target_os = "linux")]
