@@ -316,7 +316,7 @@ async fn outward(
                     size = (size / 2).max(SMALLEST_READ);
                 }
                 // A small part of a buffer would keep all of it until the peer acknowledged it.
-                let chunk = if read < bytes.capacity() / 2 {
+                let chunk = if read < bytes.capacity() / COPIED {
                     let chunk = Bytes::copy_from_slice(bytes);
                     bytes.clear();
                     chunk
@@ -477,6 +477,8 @@ fn length(size: usize) -> u64 {
 
 /// A session that moves little reads into little.
 const SMALLEST_READ: usize = 4 * 1024;
+/// What fills less than this part of a buffer is copied: the engine would keep all of it until the peer has acknowledged that.
+const COPIED: usize = 8;
 /// How long a session waits for more bytes of which the peer has not acknowledged many small pieces.
 const GATHER: Duration = Duration::from_millis(5);
 /// How many of QUIC's chunks go to the socket in one call.
