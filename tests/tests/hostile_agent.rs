@@ -113,8 +113,8 @@ where
             if let Ok(connection) = hostile(stack, tamper.clone()).await {
                 attack(connection).await;
             }
-            // One too many, and it is told so, or cut off. Its sockets are closed a little later.
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            // One too many, and it is told so, or cut off. The deaf target keeps what it has accepted: not too many in all.
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
     });
     futures_util::future::join_all(attackers).await;

@@ -298,11 +298,9 @@ async fn outward(
             },
             room => room,
         };
-        let bytes = buffer.for_a_read_of(size);
-        let room = usize::try_from(room)
-            .unwrap_or(usize::MAX)
-            .min(size)
-            .min(bytes.capacity());
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(size);
+        let bytes = buffer.for_a_read_of(room);
+        let room = room.min(bytes.capacity());
         match try_read(tcp, bytes, room) {
             Ok(0) if socket.error_taken.load(Ordering::Relaxed) => return Err(RelayEnd::TcpReset),
             Ok(0) => {
@@ -310,7 +308,7 @@ async fn outward(
                 return Ok(());
             }
             Ok(read) => {
-                if read == room {
+                if read == size {
                     size = (size * 2).min(LARGE);
                 } else if read < room / 4 {
                     size = (size / 2).max(SMALLEST_READ);
