@@ -61,24 +61,14 @@ class Benchmark:
 
     def __init__(self, asked, workshop):
         self.asked, self.workshop = asked, workshop
-        self.entries, self.broken = [], []
+        self.broken = []
         self.results = {
             "machine": machine.describe(), "repeats": asked.repeats, "duration": asked.duration,
             "wan_repeats": asked.wan_repeats, "wan_duration": asked.wan_duration, "idle_tunnels": asked.idle,
             "peers": {}, "loopback": {}, "wan": [], "failed": [], "others_cpu_percent": [],
         }
         self.stem = asked.out / time.strftime("bench-%Y%m%d-%H%M%S")
-        for entry in peers.described(asked.only, asked.extra):
-            peer = peers.Peer(entry, workshop)
-            if lacking := peer.lacking():
-                self.results["failed"].append(f"{peer.name}: not installed ({lacking})")
-                say(f"{peer.name}: left out, {lacking} is not installed")
-                continue
-            version = peer.version()
-            if entry["family"] == "ours" and asked.commit:
-                version = f"{version} ({asked.commit})"
-            self.results["peers"][peer.name] = {"family": entry["family"], "kind": entry["kind"], "version": version}
-            self.entries.append(entry)
+        self.entries = peers.installed(peers.described(asked.only, asked.extra), workshop, asked.commit, self.results)
 
     def loopback(self):
         free([ORIGIN_PORT, ORIGIN_TLS_PORT, SINK_PORT])

@@ -82,24 +82,15 @@ class Matrix:
 
     def __init__(self, asked, workshop):
         self.asked, self.workshop, self.broken = asked, workshop, []
-        self.entries, self.lock = [], threading.Lock()
+        self.lock = threading.Lock()
         self.results = {
             "machine": machine.describe(), "repeats": asked.repeats, "duration": asked.duration,
             "share_duration": asked.share_duration, "interval_ms": asked.interval, "timeout_s": asked.timeout,
             "peers": {}, "lines": {}, "failed": [], "others_cpu_percent": [],
         }
         self.stem = asked.out / time.strftime("lines-%Y%m%d-%H%M%S")
-        for entry in peers.described(asked.only, asked.extra, asked.more):
-            peer = LinePeer(entry, workshop)
-            if lacking := peer.lacking():
-                self.results["failed"].append(f"{peer.name}: not installed ({lacking})")
-                say(f"{peer.name}: left out, {lacking} is not installed")
-                continue
-            version = peer.version()
-            if entry["family"] == "ours" and asked.commit:
-                version = f"{version} ({asked.commit})"
-            self.results["peers"][peer.name] = {"family": entry["family"], "kind": entry["kind"], "version": version}
-            self.entries.append(entry)
+        entries = peers.described(asked.only, asked.extra, asked.more)
+        self.entries = peers.installed(entries, workshop, asked.commit, self.results)
 
     def run(self):
         for line in self.asked.lines:

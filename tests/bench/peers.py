@@ -30,6 +30,23 @@ def described(only=None, extra=(), more=()):
     return [known[name] for name in only]
 
 
+def installed(entries, workshop, commit, results):
+    """Those of the entries whose programs are there; `results` gets their versions, and what is left out."""
+    there = []
+    for entry in entries:
+        peer = Peer(entry, workshop)
+        if lacking := peer.lacking():
+            results["failed"].append(f"{peer.name}: not installed ({lacking})")
+            say(f"{peer.name}: left out, {lacking} is not installed")
+            continue
+        version = peer.version()
+        if entry["family"] == "ours" and commit:
+            version = f"{version} ({commit})"
+        results["peers"][peer.name] = {"family": entry["family"], "kind": entry["kind"], "version": version}
+        there.append(entry)
+    return there
+
+
 class Peer:
     """One entry, on loopback or across the emulated WAN."""
 

@@ -17,19 +17,13 @@ fn every_refusal_has_words() {
     }
 }
 
-#[tokio::test]
-async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
-    let phase = Phase {
-        state: State::Disconnected,
-        last_error: Some("no answer".into()),
-        ..Phase::default()
-    };
-    let (sender, phase) = watch::channel(phase);
+/// A tunnel in some phase, where requests are held for so long, and a request.
+fn held_for(phase: watch::Receiver<Phase>, wait: Duration) -> (Tunnel, Open) {
     let tunnel = Tunnel {
         phase,
         demand: Arc::default(),
-        request_wait: Duration::from_millis(50),
-        wake_wait: Duration::from_millis(50),
+        request_wait: wait,
+        wake_wait: wait,
         open_timeout: Duration::from_secs(1),
         answer: Answer::Learned,
         learned: Arc::default(),
@@ -40,6 +34,18 @@ async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
         fluidity_wire::Kind::Connect,
         fluidity_wire::Target::parse("a:1").unwrap(),
     );
+    (tunnel, open)
+}
+
+#[tokio::test]
+async fn a_request_without_a_tunnel_waits_and_is_then_told_why() {
+    let phase = Phase {
+        state: State::Disconnected,
+        last_error: Some("no answer".into()),
+        ..Phase::default()
+    };
+    let (sender, phase) = watch::channel(phase);
+    let (tunnel, open) = held_for(phase, Duration::from_millis(50));
     let started = Instant::now();
     let error = tunnel.open(open, &Span::default()).await.unwrap_err();
     assert!(started.elapsed() >= Duration::from_millis(50));
@@ -58,21 +64,7 @@ async fn what_waiting_cannot_mend_is_told_at_once() {
         lasting: true,
         ..Phase::default()
     });
-    let tunnel = Tunnel {
-        phase,
-        demand: Arc::default(),
-        request_wait: Duration::from_secs(3600),
-        wake_wait: Duration::from_secs(3600),
-        open_timeout: Duration::from_secs(1),
-        answer: Answer::Learned,
-        learned: Arc::default(),
-        metrics: Arc::default(),
-        notices: Arc::default(),
-    };
-    let open = Open::new(
-        fluidity_wire::Kind::Connect,
-        fluidity_wire::Target::parse("a:1").unwrap(),
-    );
+    let (tunnel, open) = held_for(phase, Duration::from_secs(3600));
     let error = tunnel.open(open, &Span::default()).await.unwrap_err();
     assert!(
         matches!(error, OpenError::NotConnected { lasting: true, .. }),
