@@ -9,9 +9,10 @@
 //! The room follows the congestion window: that much is in flight, and what arrived behind a lost packet is kept for two
 //! round trips more. Whatever is more than that would only be old when it leaves.
 //!
-//! Invariants: a session that holds nothing may always write; all sessions together hold at most [`MOST_ROOM`] and what
-//! [`SMALL_SHARES`] comes to; no lock on the way of a byte but the engine's own.
+//! Invariants: a session that holds nothing may always write; all sessions together hold at most [`MOST_ROOM`], a piece for each
+//! that uses the last of it, and [`SMALL_SHARES`] six times (the shares shrink as sessions come); no lock that sessions share.
 
+use crate::credit::MAX_WINDOW;
 use quinn::Connection;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -93,7 +94,8 @@ const TIMES_FREE: u64 = 2;
 const WINDOWS: u64 = 3;
 /// Beyond that: the next bytes are there when an acknowledgement comes.
 const MORE: u64 = 64 * 1024;
-const MOST_ROOM: u64 = 24 * 1024 * 1024;
+/// So much that one session alone may hold its widest window.
+const MOST_ROOM: u64 = MAX_WINDOW + MAX_WINDOW / TIMES_FREE;
 /// What each session may hold at least, as long as they do not come to more than [`SMALL_SHARES`] together; where very many
 /// hold something, less.
 const SMALL_SHARE: u64 = 16 * 1024;

@@ -299,7 +299,8 @@ async fn outward(
             room => room,
         };
         let room = usize::try_from(room).unwrap_or(usize::MAX).min(size);
-        let bytes = buffer.for_a_read_of(room);
+        // A buffer of the usual size is one that was used before; of one that is much larger than the read, most would be kept for nothing.
+        let bytes = buffer.for_a_read_of(if room < size / 2 { room } else { size });
         let room = room.min(bytes.capacity());
         match try_read(tcp, bytes, room) {
             Ok(0) if socket.error_taken.load(Ordering::Relaxed) => return Err(RelayEnd::TcpReset),
@@ -310,18 +311,19 @@ async fn outward(
             Ok(read) => {
                 if read == size {
                     size = (size * 2).min(LARGE);
-                } else if read < room / 4 {
+                } else if read < room / 2 {
                     size = (size / 2).max(SMALLEST_READ);
                 }
-                // A small part of a buffer would keep all of it until the peer acknowledged it.
-                let chunk = if read < bytes.capacity() / COPIED {
+                // A small part of a buffer would keep all of it until the peer acknowledged it; a large one does, and counts so.
+                let (chunk, more) = if read < bytes.capacity() / 2 {
                     let chunk = Bytes::copy_from_slice(bytes);
                     bytes.clear();
-                    chunk
+                    (chunk, 0)
                 } else {
-                    bytes.split().freeze()
+                    let more = bytes.capacity() - read;
+                    (bytes.split().freeze(), more)
                 };
-                send.write_chunk(chunk).await.map_err(end_of)?;
+                send.write_part_of_buffer(chunk, more).await.map_err(end_of)?;
                 moved.outward(length(read));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -475,8 +477,6 @@ fn length(size: usize) -> u64 {
 
 /// A session that moves little reads into little.
 const SMALLEST_READ: usize = 4 * 1024;
-/// What fills less than this part of a buffer is copied: the engine would keep all of it until the peer has acknowledged that.
-const COPIED: usize = 8;
 /// How long a session waits for more bytes of which the peer has not acknowledged many small pieces.
 const GATHER: Duration = Duration::from_millis(5);
 /// How many of QUIC's chunks go to the socket in one call.

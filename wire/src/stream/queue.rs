@@ -22,6 +22,7 @@ pub(super) struct Queue {
 #[derive(Debug)]
 struct State {
     backlog: Arc<Backlog>,
+    /// Memory, in bytes.
     held: AtomicU64,
     small: AtomicUsize,
     waiting: WakerSlot,
@@ -41,17 +42,19 @@ impl Queue {
         }
     }
 
-    /// The same bytes, counted until the engine lets them go.
-    pub(super) fn hold(&mut self, bytes: Bytes) -> Bytes {
-        let size = length(&bytes);
+    /// The same bytes, counted until the engine lets them go, as the `memory` that they keep.
+    pub(super) fn hold(&mut self, bytes: Bytes, memory: u64) -> Bytes {
+        let size = memory.max(length(&bytes));
         let before = self.state.held.fetch_add(size, Ordering::Relaxed);
-        self.burst = if before == 0 { size } else { self.burst + size };
+        let burst = if before == 0 { 0 } else { self.burst };
+        self.burst = burst + length(&bytes);
         self.state.backlog.hold(size, before == 0);
         if bytes.len() < SMALL {
             self.state.small.fetch_add(1, Ordering::Relaxed);
         }
         Bytes::from_owner(Piece {
             bytes,
+            memory: size,
             state: self.state.clone(),
         })
     }
@@ -106,6 +109,7 @@ impl State {
 /// Bytes that the engine has.
 struct Piece {
     bytes: Bytes,
+    memory: u64,
     state: Arc<State>,
 }
 
@@ -117,9 +121,8 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        let size = length(&self.bytes);
-        let before = self.state.held.fetch_sub(size, Ordering::Relaxed);
-        self.state.backlog.let_go(size, before == size);
+        let before = self.state.held.fetch_sub(self.memory, Ordering::Relaxed);
+        self.state.backlog.let_go(self.memory, before == self.memory);
         if self.bytes.len() < SMALL {
             self.state.small.fetch_sub(1, Ordering::Relaxed);
         }
@@ -157,7 +160,7 @@ mod tests {
     fn small_pieces_count_until_they_are_let_go() {
         let mut queue = queue();
         let mut out: Vec<_> = (0..MOST_SMALL)
-            .map(|_| queue.hold(Bytes::from_static(b"x")))
+            .map(|_| queue.hold(Bytes::from_static(b"x"), 0))
             .collect();
         assert_eq!(out.first().map(|piece| &piece[..]), Some(&b"x"[..]));
         assert!(queue.is_scattered());
@@ -165,7 +168,7 @@ mod tests {
         assert!(queue.is_scattered());
         drop(part);
         assert!(!queue.is_scattered());
-        out.extend((0..MOST_SMALL).map(|_| queue.hold(vec![0; SMALL].into())));
+        out.extend((0..MOST_SMALL).map(|_| queue.hold(vec![0; SMALL].into(), 0)));
         assert!(!queue.is_scattered(), "large ones do not count");
     }
 
@@ -174,7 +177,7 @@ mod tests {
         let mut queue = queue();
         let mut held = Vec::new();
         while queue.room() > 0 {
-            held.push(queue.hold(vec![0; 4096].into()));
+            held.push(queue.hold(vec![0; 4096].into(), 0));
         }
         assert!(held.len() >= 12);
         let part = held.pop().map(|piece| piece.slice(..100));
@@ -187,13 +190,25 @@ mod tests {
     }
 
     #[test]
+    fn bytes_count_as_the_memory_that_they_keep() {
+        let mut queue = queue();
+        let mut held = Vec::new();
+        while queue.room() > 0 {
+            held.push(queue.hold(vec![0; 2048].into(), 4096));
+        }
+        assert!((12..24).contains(&held.len()), "{}", held.len());
+        drop(held);
+        assert_eq!(queue.state.held.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn a_session_beside_greedy_ones_always_has_room() {
         let backlog = Arc::new(Backlog::new(None));
         let mut greedy: Vec<_> = (0..50).map(|_| Queue::new(backlog.clone())).collect();
         let mut held = Vec::new();
         for queue in &mut greedy {
             while queue.room() > 0 {
-                held.push(queue.hold(vec![0; 4096].into()));
+                held.push(queue.hold(vec![0; 4096].into(), 0));
             }
         }
         assert!(Queue::new(backlog).room() >= 1024);
@@ -203,12 +218,12 @@ mod tests {
     fn priority_falls_with_bytes_and_comes_back_when_all_are_through() {
         let mut queue = queue();
         assert_eq!(queue.priority(), 0);
-        let first = queue.hold(vec![0; 70_000].into());
+        let first = queue.hold(vec![0; 70_000].into(), 0);
         assert_eq!(queue.priority(), -1);
-        let second = queue.hold(vec![0; 1_000_000].into());
+        let second = queue.hold(vec![0; 1_000_000].into(), 0);
         assert_eq!(queue.priority(), -2);
         drop((first, second));
-        let _third = queue.hold(Bytes::from_static(b"next"));
+        let _third = queue.hold(Bytes::from_static(b"next"), 0);
         assert_eq!(queue.priority(), 0);
     }
 }

@@ -85,11 +85,21 @@ impl SessionSend {
     /// Writes all of `chunk` without copying it, waiting for credit and room where they do not suffice.
     ///
     /// Not cancel safe: a part may have been written. The stream can then only be reset.
-    pub async fn write_chunk(&mut self, mut chunk: Bytes) -> Result<(), StreamCut> {
+    pub async fn write_chunk(&mut self, chunk: Bytes) -> Result<(), StreamCut> {
+        self.write_part_of_buffer(chunk, 0).await
+    }
+
+    /// As [`write_chunk`](Self::write_chunk), of a chunk that keeps so much more memory than it has bytes.
+    pub(crate) async fn write_part_of_buffer(
+        &mut self,
+        mut chunk: Bytes,
+        mut more: usize,
+    ) -> Result<(), StreamCut> {
         while !chunk.is_empty() {
             let room = poll_fn(|context| self.poll_writable(context)).await?;
             let size = usize::try_from(room).unwrap_or(usize::MAX).min(chunk.len());
-            let part = self.hold(chunk.split_to(size));
+            let memory = size + std::mem::take(&mut more);
+            let part = self.hold(chunk.split_to(size), memory);
             self.write_raw(part).await?;
             self.sent += u64::try_from(size).unwrap_or(u64::MAX);
         }
@@ -107,8 +117,8 @@ impl SessionSend {
     }
 
     /// Counts bytes as this session's until they are acknowledged, and lets its priority follow.
-    fn hold(&mut self, bytes: Bytes) -> Bytes {
-        let bytes = self.queue.hold(bytes);
+    fn hold(&mut self, bytes: Bytes, memory: usize) -> Bytes {
+        let bytes = self.queue.hold(bytes, u64::try_from(memory).unwrap_or(u64::MAX));
         let priority = self.queue.priority();
         if priority != self.priority {
             self.priority = priority;
@@ -148,7 +158,7 @@ impl SessionSend {
     ) -> Poll<Result<usize, StreamCut>> {
         let room = ready!(self.poll_writable(context))?;
         let size = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
-        let mut part = [self.hold(Bytes::copy_from_slice(bytes.get(..size).unwrap_or(bytes)))];
+        let mut part = [self.hold(Bytes::copy_from_slice(bytes.get(..size).unwrap_or(bytes)), size)];
         // It keeps nothing between two polls, and what it did not take is let go.
         let written = pin!(self.stream.write_chunks(&mut part)).poll(context);
         let written = ready!(self.or_stopped(written, context))?.bytes;
